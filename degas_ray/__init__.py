@@ -1,0 +1,1 @@
+"""Differentiable generator search (DEGAS) as a search cluster tool driven by Ray Tune."""

@@ -1,0 +1,321 @@
+"""Typed, frozen, validated settings: one tree for every command, all faults at once, by dotted path.
+
+The defaults of the classes are the embedded study's (digits at 16x16, minutes on two cores). :data:`DATASET_DEFAULTS`
+lays other datasets' settings over them, then a YAML file, then ``--set key=value``. The paper's own numbers are in
+``experiments/*.yaml``.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from degas_ray.errors import ConfigError, InputError
+from degas_ray.space import NORMAL_OPS, UPSAMPLE_OPS
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Betas = tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
+Precision = Literal["float32", "bf16"]
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SearchConfig(Section):
+    """The GLO-DARTS search (paper 3.2; defaults adapted to a short search, see docs/method.md)."""
+
+    n: Annotated[int, Field(ge=1, le=3)] = Field(1, description="normal feature maps between up-sampled ones")
+    normal_ops: tuple[str, ...] = Field(NORMAL_OPS, description="candidate operations that keep the size")
+    upsample_ops: tuple[str, ...] = Field(UPSAMPLE_OPS, description="candidate operations that enlarge")
+    width: Count = Field(16, description="channels of every feature map during the search")
+    latent_dim: Count = Field(64, description="length of a latent vector during the search")
+    epochs: Positive = Field(50, description="passes over the weight half of the images; ignored where steps is set")
+    steps: Count | None = Field(400, description="steps of each kind; null to follow epochs")
+    batch: Count = Field(64, description="images a half-step")
+    lr: Positive = Field(0.1, description="SGD rate of the weights (paper: 0.3 CIFAR-10, 0.03 STL-10 and CelebA)")
+    lr_min: NonNegative = Field(0.001, description="end of the cosine")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NonNegative = 3e-4
+    clip: Positive = Field(5.0, description="largest gradient norm of the weights")
+    latent_lr: Positive = Field(1.0, description="SGD rate of the latents, for the loss summed over images")
+    latent_start: Literal["pca", "gaussian"] = Field("pca", description="how latents begin, inside the unit ball")
+    lap1_share: Fraction = Field(0.5, description="Lap1's share of the loss; the rest is the squared error")
+    lap1_levels: Literal["paper", "inverse"] = Field("paper", description="weight of level j: 2^(2j) or 2^(-2j)")
+    alpha_lr: Positive = Field(0.03, description="Adam rate of the alphas (paper: 3e-4, for 19,550 steps)")
+    alpha_weight_decay: NonNegative = Field(0.0, description="Adam L2 of the alphas (paper: 1e-3)")
+    alpha_betas: Betas = (0.5, 0.999)
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.2, description="share of the steps before alphas move")
+    cost_penalty: NonNegative = Field(0.0, description="weight of the expected multiply-adds under softmax(alpha)")
+    arch_data: Literal["split", "same"] = Field("split", description="alphas see their own half of the images or all")
+    order: Literal["first", "second"] = Field("first", description="second: DARTS's unrolled step")
+    mixed: Literal["merged", "plain"] = Field("merged", description="one convolution for many ops, or op by op")
+    compile: Literal["auto", "on", "off"] = Field("auto", description="torch.compile the step")
+    precision: Precision = "float32"
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+
+    @model_validator(mode="after")
+    def _ops(self) -> "SearchConfig":
+        for field, known in (("normal_ops", NORMAL_OPS), ("upsample_ops", UPSAMPLE_OPS)):
+            chosen = getattr(self, field)
+            unknown = [op for op in chosen if op not in known]
+            if not chosen or unknown or len(set(chosen)) != len(chosen):
+                raise ValueError(f"{field} must name some of {', '.join(known)}, each once; got {list(chosen)}")
+        return self
+
+
+class PruneConfig(Section):
+    """Alphas to a genotype (paper 3.2, pruning phase)."""
+
+    compare: Literal["alpha", "weight"] = Field("alpha", description="raw alphas across connections, or softmax weights")
+    pick: Literal["last", "best-margin"] = Field("last", description="the genotype of which epoch")
+
+
+class TrainConfig(Section):
+    """Adversarial training of one generator; ``proxy`` (short, a judge) and ``full`` (the result) are two of these."""
+
+    framework: Literal["ctgan", "wgan-gp", "sngan", "cagan"] = "ctgan"
+    supervised: bool = Field(False, description="conditional BN and an auxiliary classifier; needs labels")
+    width: Count = Field(32, description="channels of the generator")
+    critic_width: Count = Field(32, description="channels of the critic")
+    latent_dim: Count = Field(64, description="length of z ~ N(0, I)")
+    steps: Count = Field(200, description="generator steps")
+    critic_steps: Count = Field(2, description="critic steps a generator step (paper: 5)")
+    batch: Count = Field(32, description="real images a critic step")
+    generator_batch: Count = Field(64, description="samples a generator step")
+    lr: Positive = Field(1e-3, description="Adam rate of the generator (paper: 2e-4)")
+    critic_lr: Positive = Field(1e-3, description="Adam rate of the critic (paper: 2e-4)")
+    betas: Betas = (0.0, 0.9)
+    decay: Literal["linear", "none"] = Field("linear", description="of both rates, to zero at the last step")
+    gradient_penalty: NonNegative = Field(10.0, description="weight of GP")
+    consistency: NonNegative = Field(2.0, description="weight of CT")
+    consistency_features: NonNegative = Field(0.1, description="share of the features' distance in CT")
+    consistency_margin: NonNegative = Field(0.0, description="M of CT")
+    critics: Count = Field(2, description="dropout critics made consistent (cagan)")
+    auxiliary_critic: NonNegative = Field(1.0, description="weight of the classifier loss on real images")
+    auxiliary_generator: NonNegative = Field(0.1, description="weight of the classifier loss on generated images")
+    ema: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="averaging of generator weights; 0 is off")
+    clip: NonNegative = Field(0.0, description="largest gradient norm; 0 is off")
+    precision: Precision = "float32"
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    milestones: tuple[Fraction, ...] = Field((), description="scores along the way, at these shares of the steps")
+    checkpoint_seconds: Positive = Field(20.0, description="least time between checkpoints")
+    checkpoint_quota: Count | None = Field(None, description="bytes that a run's checkpoints may take")
+
+
+class ScoresConfig(Section):
+    """What is measured, on how many samples, with which network (paper 4; docs/method.md)."""
+
+    extractor: Literal["inception", "efficientnet-lite0"] = "efficientnet-lite0"
+    weights: Path | None = Field(None, description="the extractor's file, where it is not in the cache")
+    samples: Annotated[int, Field(ge=2)] = Field(1000, description="generated images")
+    real: Annotated[int, Field(ge=2)] | None = Field(1000, description="real images; null: as many as the samples")
+    splits: Count = Field(10, description="of the inception score")
+    batch: Annotated[int, Field(ge=2)] = Field(100, description="samples a forward pass; seen by batch-statistics BN")
+    bn: Literal["batch", "running"] = Field("batch", description="statistics of BN while sampling")
+
+
+class RerankConfig(Section):
+    """The best few once more, with fresh training seeds: the best of many noisy scores flatters itself."""
+
+    top: Annotated[int, Field(ge=0)] = Field(2, description="distinct genotypes taken; 0 turns re-ranking off")
+    seeds: Count = Field(1, description="fresh proxy trainings of each")
+
+
+class BudgetConfig(Section):
+    """The study asks for no more trials once any of these is spent; counted across resumes."""
+
+    hours: Positive | None = None
+    gpu_hours: Positive | None = None
+    dollars: Positive | None = None
+    dollars_per_hour: NonNegative = 0.0
+    trials: Count | None = None
+
+
+class StudyConfig(Section):
+    """Trials, their placement and what is optimised."""
+
+    trials: Count = Field(4, description="trials to run")
+    concurrent: Count | None = Field(None, description="trials side by side; null: as many as fit")
+    cpus: Positive = Field(1.0, description="CPUs a trial")
+    gpus: NonNegative | None = Field(None, description="GPUs a trial, fractions allowed; null: 1 where there is one")
+    promotion_gpus: NonNegative | None = Field(None, description="GPUs of the full-length training; null: whole ones")
+    tune: tuple[str, ...] = Field((), description="tuned keys only; empty: all of docs/method.md's list")
+    objectives: tuple[Literal["fid", "parameters", "macs"], ...] = ("fid",)
+    early_stop: bool = Field(False, description="successive halving on the proxy's milestones")
+    max_parameters: Count | None = Field(None, description="larger generators are not trained")
+    repeats: Count = Field(1, description="proxy trainings of a genotype already trained under the same settings")
+    strategy: Literal["glo-darts", "random", "evolution", "reinforce"] = "glo-darts"
+    rerank: RerankConfig = RerankConfig()
+    promote: bool = Field(True, description="train the winner to full length and register it as champion")
+    budget: BudgetConfig = BudgetConfig()
+    max_failures: Annotated[int, Field(ge=0)] = Field(3, description="restarts of a trial whose worker died")
+    on_finish: str | None = Field(None, description="a command to run when the study ends")
+
+
+class Config(Section):
+    """Everything that a command can be told."""
+
+    dataset: str = Field("digits", description="digits, photos, fashion-mnist, cifar10, stl, celeba, folder:DIR, ...")
+    resolution: Annotated[int, Field(ge=8, multiple_of=8)] | None = Field(None, description="null: the dataset's own")
+    data_dir: Path | None = Field(None, description="where a dataset's original files are")
+    limit: Count | None = Field(None, description="first images only")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    search: SearchConfig = SearchConfig()
+    prune: PruneConfig = PruneConfig()
+    proxy: TrainConfig = TrainConfig()
+    full: TrainConfig = TrainConfig(steps=600)
+    scores: ScoresConfig = ScoresConfig()
+    study: StudyConfig = StudyConfig()
+
+
+# Laid over the defaults for datasets at 32x32 and more: a proxy that judges (docs/method.md), a search long enough to decide.
+_PHOTO: dict[str, Any] = {
+    "search": {"steps": 1000, "latent_dim": 128},
+    "proxy": {"latent_dim": 128, "steps": 600},
+    "full": {"latent_dim": 128, "steps": 3000},
+    "scores": {"samples": 2000, "real": 2000},
+    "study": {"trials": 8},
+}
+DATASET_DEFAULTS: dict[str, dict[str, Any]] = {"digits": {}}
+
+
+def dataset_defaults(dataset: str) -> dict[str, Any]:
+    """Return the settings that are laid over the class defaults for ``dataset``."""
+    return DATASET_DEFAULTS.get(dataset.partition(":")[0], _PHOTO)
+
+
+def resolve(
+    file: Path | None = None, sets: Iterable[str] = (), overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """Build the configuration from dataset defaults, a YAML file, ``key=value`` settings and overrides, in that order.
+
+    Args:
+        file: YAML with any part of the tree.
+        sets: ``dotted.key=value``; the value is read as YAML.
+        overrides: Dotted keys to values, from command-line options; ``None`` values are left out.
+
+    Raises:
+        ConfigError: With every fault, by dotted path.
+
+    Example:
+        >>> resolve(sets=["search.width=8"]).search.width
+        8
+    """
+    faults: list[str] = []
+    tree = {} if file is None else _read_yaml(file)
+    for text in sets:
+        key, sign, value = text.partition("=")
+        if not sign or not key.strip():
+            faults.append(f"--set {text}: expected key=value, such as --set search.width=16")
+            continue
+        try:
+            _put(tree, key.strip(), yaml.safe_load(value), faults)
+        except yaml.YAMLError:
+            faults.append(f"--set {text}: the value is not YAML; quote it, such as --set '{key}=\"text\"'")
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            _put(tree, key, value, faults)
+    if faults:
+        raise ConfigError(faults)
+    dataset = tree.get("dataset", Config.model_fields["dataset"].default)
+    base = dataset_defaults(dataset) if isinstance(dataset, str) else {}
+    return from_tree(_merge(base, tree))
+
+
+def from_tree(tree: Mapping[str, Any]) -> Config:
+    """Validate a nested mapping.
+
+    Raises:
+        ConfigError: With every fault, by dotted path.
+    """
+    # "full" keeps its own defaults where only a part of it is given.
+    full = {"steps": Config.model_fields["full"].default.steps} | dict(tree["full"]) if _is_map(tree.get("full")) else None
+    try:
+        return Config.model_validate({**tree, **({"full": full} if full is not None else {})})
+    except ValidationError as error:
+        raise ConfigError(_fault(item) for item in error.errors()) from None
+
+
+def flatten(config: BaseModel, prefix: str = "") -> dict[str, Any]:
+    """Return dotted keys to plain values, in the order of the classes: what MLflow shows as parameters."""
+    flat: dict[str, Any] = {}
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def dump(config: Config) -> str:
+    """Return YAML that :func:`resolve` reads back to an equal configuration."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def known_keys() -> list[str]:
+    """Return every dotted key."""
+    return list(flatten(Config()))
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read the configuration {file}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{file} is not a text file; expected YAML such as 'search: {{width: 16}}'") from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        place = f" at line {where.line + 1}, column {where.column + 1}" if where else ""
+        raise InputError(f"{file} is not YAML{place}: {getattr(error, 'problem', None) or error}") from None
+    except RecursionError:
+        raise InputError(f"{file} is nested too deeply to be a configuration") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise InputError(f"{file} holds a {type(tree).__name__}; expected keys such as 'dataset: digits'")
+    return tree
+
+
+def _put(tree: dict[str, Any], dotted: str, value: Any, faults: list[str]) -> None:
+    *parents, leaf = dotted.split(".")
+    for parent in parents:
+        child = tree.setdefault(parent, {})
+        if not isinstance(child, dict):
+            faults.append(f"{dotted}: {parent} is a single value, not a section")
+            return
+        tree = child
+    tree[leaf] = value
+
+
+def _is_map(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        merged[key] = _merge(base[key], value) if _is_map(value) and _is_map(base.get(key)) else value
+    return merged
+
+
+def _fault(item: Any) -> str:
+    path = ".".join(str(part) for part in item["loc"]) or "configuration"
+    if item["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(path, known_keys(), n=1, cutoff=0.5)
+        return f"{path}: no such key" + (f"; did you mean {near[0]}?" if near else "; see 'degas-ray tune --dry-run'")
+    if item["type"] == "value_error":
+        return f"{path}: {item['ctx']['error']}"
+    got = repr(item["input"])
+    got = got if len(got) <= 60 else got[:57] + "..."
+    return f"{path}: got {got}, expected {item['msg'].removeprefix('Input should be ')}"

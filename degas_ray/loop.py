@@ -1,0 +1,54 @@
+"""What every training loop shares: progress, stopping, devices. Loops know no Ray, no MLflow, no click."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from degas_ray.checkpoint import State
+from degas_ray.errors import InputError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a loop stands.
+
+    Args:
+        phase: ``search``, ``train``, ...
+        step: Steps done, of ``steps``.
+        metrics: Plain numbers without a prefix, such as ``critic_loss``.
+        state: Makes a checkpoint from which the loop goes on exactly; called only when wanted.
+    """
+
+    phase: str
+    step: int
+    steps: int
+    metrics: Mapping[str, float]
+    state: Callable[[], State]
+
+
+OnProgress = Callable[[Progress], None]
+ShouldStop = Callable[[], bool]
+
+
+def log_every(steps: int) -> int:
+    """Return how many steps lie between two reports of a loop of ``steps``: a hundred reports, at most 50 apart."""
+    return max(1, min(50, steps // 100))
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device that ``name`` means; ``auto`` is the first GPU, or the CPU.
+
+    Raises:
+        InputError: For a name that torch does not know, or a GPU that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"device: got {name!r}, expected auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise InputError(f"device: got {name!r}, but this machine has {found} GPUs; use --set search.device=auto")
+    return device
