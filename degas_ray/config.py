@@ -75,7 +75,9 @@ class SearchConfig(Section):
 class PruneConfig(Section):
     """Alphas to a genotype (paper 3.2, pruning phase)."""
 
-    compare: Literal["alpha", "weight"] = Field("alpha", description="raw alphas across connections, or softmax weights")
+    compare: Literal["alpha", "weight"] = Field(
+        "alpha", description="raw alphas across connections, or softmax weights"
+    )
     pick: Literal["last", "best-margin"] = Field("last", description="the genotype of which epoch")
 
 
@@ -177,7 +179,7 @@ class Config(Section):
     study: StudyConfig = StudyConfig()
 
 
-# Laid over the defaults for datasets at 32x32 and more: a proxy that judges (docs/method.md), a search long enough to decide.
+# Laid over the defaults for datasets at 32x32 and more: a proxy that judges, a search that decides (docs/method.md).
 _PHOTO: dict[str, Any] = {
     "search": {"steps": 1000, "latent_dim": 128},
     "proxy": {"latent_dim": 128, "steps": 600},
@@ -193,9 +195,7 @@ def dataset_defaults(dataset: str) -> dict[str, Any]:
     return DATASET_DEFAULTS.get(dataset.partition(":")[0], _PHOTO)
 
 
-def resolve(
-    file: Path | None = None, sets: Iterable[str] = (), overrides: Mapping[str, Any] | None = None
-) -> Config:
+def resolve(file: Path | None = None, sets: Iterable[str] = (), overrides: Mapping[str, Any] | None = None) -> Config:
     """Build the configuration from dataset defaults, a YAML file, ``key=value`` settings and overrides, in that order.
 
     Args:
@@ -238,7 +238,9 @@ def from_tree(tree: Mapping[str, Any]) -> Config:
         ConfigError: With every fault, by dotted path.
     """
     # "full" keeps its own defaults where only a part of it is given.
-    full = {"steps": Config.model_fields["full"].default.steps} | dict(tree["full"]) if _is_map(tree.get("full")) else None
+    full = (
+        {"steps": Config.model_fields["full"].default.steps} | dict(tree["full"]) if _is_map(tree.get("full")) else None
+    )
     try:
         return Config.model_validate({**tree, **({"full": full} if full is not None else {})})
     except ValidationError as error:
