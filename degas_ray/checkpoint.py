@@ -187,6 +187,15 @@ def restore_module(module: nn.Module, state: State, prefix: str) -> None:
     Raises:
         CheckpointError: Where names or shapes differ.
     """
+    module.load_state_dict(fitting(module, state, prefix))
+
+
+def fitting(module: nn.Module, state: State, prefix: str) -> dict[str, Tensor]:
+    """Return what :func:`flatten_module` took, if it is for a module like this one.
+
+    Raises:
+        CheckpointError: Where names or shapes differ.
+    """
     own = {k.removeprefix(f"{prefix}/"): v for k, v in state.tensors.items() if k.startswith(f"{prefix}/")}
     expected = module.state_dict()
     differing = sorted(
@@ -199,7 +208,7 @@ def restore_module(module: nn.Module, state: State, prefix: str) -> None:
             f"the checkpoint does not fit this {prefix}: {len(differing)} of its tensors differ, "
             f"first {differing[0]!r}; resume with the settings that it was written with"
         )
-    module.load_state_dict(own)
+    return own
 
 
 def flatten_optimizer(optimizer: torch.optim.Optimizer, prefix: str) -> State:

@@ -1,0 +1,21 @@
+"""Adversarial training: critic, frameworks, hand-designed generators, the loop, samples and generator files."""
+
+from degas_ray.gan.build import build_critic, build_generator
+from degas_ray.gan.files import load_generator, save_generator
+from degas_ray.gan.frameworks import FRAMEWORKS, PRESETS
+from degas_ray.gan.handmade import HANDMADE
+from degas_ray.gan.sampling import generate
+from degas_ray.gan.trainer import TrainResult, train
+
+__all__ = [
+    "FRAMEWORKS",
+    "HANDMADE",
+    "PRESETS",
+    "TrainResult",
+    "build_critic",
+    "build_generator",
+    "generate",
+    "load_generator",
+    "save_generator",
+    "train",
+]

@@ -1,0 +1,83 @@
+"""Networks from names and settings, with their weights drawn from a seed."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from degas_ray.config import TrainConfig
+from degas_ray.gan.critic import Critic
+from degas_ray.gan.frameworks import FRAMEWORKS
+from degas_ray.gan.handmade import HANDMADE
+from degas_ray.gan.init import initialise
+from degas_ray.space import Generator, Genotype, find_genotype
+
+
+class LatentGenerator(Protocol):
+    """What the trainer asks of a generator."""
+
+    latent_dim: int
+    resolution: int
+    num_classes: int
+
+    def __call__(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Map latents [N, latent_dim] to images [N, 3, R, R] in (-1, 1)."""
+        ...
+
+
+def build_generator(
+    what: str | Genotype, config: TrainConfig, resolution: int, num_classes: int = 0, *, seed: int = 0
+) -> nn.Module:
+    """Build a generator.
+
+    Args:
+        what: A genotype, anything that :func:`degas_ray.space.find_genotype` takes, ``resnet`` or ``dcgan``.
+        config: Its ``width`` and ``latent_dim`` count.
+        resolution: Height and width of an image; a multiple of 8.
+        num_classes: Classes of a conditional generator; 0 for an unconditional one.
+        seed: Of the weights.
+
+    Raises:
+        InputError: For a name, text or size that means no generator.
+    """
+    sizes = {
+        "width": config.width,
+        "latent_dim": config.latent_dim,
+        "resolution": resolution,
+        "num_classes": num_classes,
+    }
+    module: nn.Module
+    if isinstance(what, str) and what in HANDMADE:
+        module = HANDMADE[what](**sizes)
+    else:
+        module = Generator(find_genotype(what) if isinstance(what, str) else what, **sizes)
+    initialise(module, seed)
+    return module
+
+
+def name_of(module: nn.Module) -> str:
+    """Return the name or genotype text from which :func:`build_generator` makes a module of this kind."""
+    if isinstance(module, Generator):
+        return str(module.genotype)
+    return next(name for name, kind in HANDMADE.items() if type(module) is kind)
+
+
+def build_critic(config: TrainConfig, resolution: int, num_classes: int = 0, *, seed: int = 0) -> Critic:
+    """Build the critic that the configured framework needs, with weights from ``seed``."""
+    framework = FRAMEWORKS[config.framework]
+    critic = Critic(
+        resolution,
+        width=config.critic_width,
+        num_classes=num_classes,
+        dropout=framework.dropout,
+        pool=framework.pool,
+    )
+    initialise(critic, seed)
+    if framework.spectral_norm:
+        with torch.random.fork_rng(devices=[]):  # the first singular vectors are drawn at random
+            torch.manual_seed(seed)
+            for module in critic.modules():
+                if isinstance(module, nn.Conv2d | nn.Linear):
+                    spectral_norm(module)
+    return critic

@@ -1,0 +1,202 @@
+"""The critic of WGAN-GP and CT-GAN: residual blocks without normalisation, dropout, global pooling.
+
+A pass can be run in three ways (:class:`Forward`, :class:`Record`, :class:`Tangent`): as usual; remembering which units
+were on; or as the linear map that the critic is while those units stay on. The last makes the gradient penalty cheap.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# After block 2 (and every further block that halves the size), block 3 and block 4 (CT-GAN, section 4).
+DROPOUT = (0.2, 0.5, 0.5)
+_SMALL = 8  # blocks go on halving a map while it is larger
+
+
+class Output(NamedTuple):
+    """What the critic says of N images."""
+
+    score: Tensor  # [N]
+    features: Tensor  # [N, width], pooled last features
+    logits: Tensor | None  # [N, num_classes]
+
+
+@dataclass
+class Forward:
+    """An ordinary pass.
+
+    Args:
+        noise: Draws the dropout masks; ``None`` turns dropout off.
+    """
+
+    noise: torch.Generator | None = None
+
+    def relu(self, x: Tensor) -> Tensor:
+        """Return the positive part."""
+        return F.relu(x)
+
+    def bias(self, bias: Tensor | None) -> Tensor | None:
+        """Return the bias to use."""
+        return bias
+
+    def dropout(self, x: Tensor, rate: float) -> Tensor:
+        """Drop units of ``x`` at ``rate`` and scale up the others."""
+        return x if self.noise is None or not rate else x * self.mask(x, rate)
+
+    def mask(self, x: Tensor, rate: float) -> Tensor:
+        """Draw 0 or 1 / (1 - rate) in the shape and layout of ``x``."""
+        return torch.empty_like(x).bernoulli_(1 - rate, generator=self.noise).div_(1 - rate)
+
+
+@dataclass
+class Record(Forward):
+    """An ordinary pass that remembers which units were on."""
+
+    activations: list[Tensor] = field(default_factory=list)
+    masks: list[Tensor] = field(default_factory=list)
+
+    def relu(self, x: Tensor) -> Tensor:
+        """Return the positive part and remember it."""
+        y = F.relu(x)
+        self.activations.append(y.detach())
+        return y
+
+    def mask(self, x: Tensor, rate: float) -> Tensor:
+        """Draw a mask and remember it."""
+        self.masks.append(super().mask(x, rate))
+        return self.masks[-1]
+
+
+class Tangent(Forward):
+    """The derivative of a recorded pass: no biases, and units pass or block as they did there.
+
+    A critic of this kind is piecewise linear, so this is exact, and it is differentiable by the weights.
+    """
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(record.noise)
+        self._activations, self._masks = iter(record.activations), iter(record.masks)
+
+    def relu(self, x: Tensor) -> Tensor:
+        """Return ``x`` where the unit was on, else 0."""
+        on: Tensor = torch.ops.aten.threshold_backward(x, next(self._activations), 0)
+        return on
+
+    def bias(self, bias: Tensor | None) -> Tensor | None:
+        """Return no bias: it does not depend on the input."""
+        return None
+
+    def mask(self, x: Tensor, rate: float) -> Tensor:
+        """Return the recorded mask."""
+        return next(self._masks)
+
+
+class Block(nn.Module):
+    """A residual block: ReLU, conv 3x3, ReLU, conv 3x3, and where it ``halves`` the size, mean pooling.
+
+    Args:
+        inputs: Channels that come in.
+        width: Channels that go out.
+        halves: Whether to pool 2x2; the shortcut is then pooled too and has a 1x1 convolution.
+        first: The image's own block: no ReLU before its first convolution.
+    """
+
+    def __init__(self, inputs: int, width: int, *, halves: bool, first: bool = False) -> None:
+        super().__init__()
+        hidden = width if first else inputs
+        self.conv1 = nn.Conv2d(inputs, hidden, 3, padding=1)
+        self.conv2 = nn.Conv2d(hidden, width, 3, padding=1)
+        self.shortcut = nn.Conv2d(inputs, width, 1) if halves else None
+        self.first = first
+
+    def forward(self, x: Tensor, how: Forward) -> Tensor:
+        """Map ``x`` [N, C, H, W] to [N, width, H, W], or half that size."""
+        y = x if self.first else how.relu(x)
+        y = how.relu(F.conv2d(y, self.conv1.weight, how.bias(self.conv1.bias), padding=1))
+        bias = how.bias(self.conv2.bias)
+        if self.shortcut is None:
+            return x + F.conv2d(y, self.conv2.weight, bias, padding=1)
+        # Pooling commutes with the 1x1 convolution, and is part of the 3x3 one: a quarter and 4/9 of the work.
+        y = F.conv2d(y, pooled_kernel(self.conv2.weight), bias, stride=2, padding=1)
+        return y + F.conv2d(F.avg_pool2d(x, 2), self.shortcut.weight, how.bias(self.shortcut.bias))
+
+
+def pooled_kernel(weight: Tensor) -> Tensor:
+    """Return the 4x4 kernel that, at stride 2 and padding 1, equals a padded 3x3 convolution and then 2x2 mean pooling.
+
+    Args:
+        weight: Kernel [out, in, 3, 3].
+
+    Returns:
+        Kernel [out, in, 4, 4]: the mean of the four places that the small one can have in it.
+    """
+    wide = F.pad(weight, (0, 1, 0, 0)) + F.pad(weight, (1, 0, 0, 0))
+    return (F.pad(wide, (0, 0, 0, 1)) + F.pad(wide, (0, 0, 1, 0))) / 4
+
+
+class Critic(nn.Module):
+    """Scores images [N, 3, R, R]; higher means more like the real ones.
+
+    Four residual blocks, of which two halve the size; at more than 32x32 the second is repeated while the size is above
+    8 and even. ReLU, global pooling, a linear score, and class logits where there are classes.
+
+    Args:
+        resolution: Height and width of an image, a multiple of 4.
+        width: Channels of every block.
+        num_classes: For the auxiliary classifier; 0 for none.
+        dropout: Whether the framework drops units at all.
+        pool: Global ``mean`` (CT-GAN) or ``sum`` (SN-GAN).
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        *,
+        width: int = 128,
+        num_classes: int = 0,
+        dropout: bool = True,
+        pool: Literal["mean", "sum"] = "mean",
+    ) -> None:
+        super().__init__()
+        self.resolution, self.width, self.num_classes = resolution, width, num_classes
+        self.pool = pool
+        size = resolution // 4
+        self.first = Block(3, width, halves=True, first=True)
+        self.second = Block(width, width, halves=True)
+        blocks, rates = [], [DROPOUT[0]]
+        while size > _SMALL and size % 2 == 0:
+            blocks.append(Block(width, width, halves=True))
+            rates.append(DROPOUT[0])
+            size //= 2
+        blocks += [Block(width, width, halves=False) for _ in DROPOUT[1:]]
+        rates += DROPOUT[1:]
+        self.blocks = nn.ModuleList(blocks)
+        self.rates = tuple(rates) if dropout else (0.0,) * len(rates)
+        self.score = nn.Linear(width, 1)
+        self.classifier = nn.Linear(width, num_classes) if num_classes else None
+
+    def forward(self, images: Tensor, how: Forward | None = None) -> Output:
+        """Judge ``images`` [N, 3, R, R]; without ``how`` no unit is dropped."""
+        how = how or Forward()
+        return self.head(self.trunk(images, how), how)
+
+    def trunk(self, images: Tensor, how: Forward) -> Tensor:
+        """Return what comes before the first dropout [N, width, R/4, R/4], the same for every dropout mask."""
+        x: Tensor = self.second(self.first(images, how), how)
+        return x
+
+    def head(self, x: Tensor, how: Forward) -> Output:
+        """Judge images from what :meth:`trunk` made of them."""
+        x = how.dropout(x, self.rates[0])
+        for block, rate in zip(self.blocks, self.rates[1:], strict=True):
+            x = how.dropout(block(x, how), rate)
+        x = how.relu(x)
+        with torch.autocast(x.device.type, enabled=False):  # few numbers, and losses need their precision
+            x = x.to(self.score.weight.dtype)
+            features = x.mean((2, 3)) if self.pool == "mean" else x.sum((2, 3))
+            score = F.linear(features, self.score.weight, how.bias(self.score.bias)).squeeze(1)
+            logits = None if self.classifier is None else self.classifier(features)
+        return Output(score, features, logits)

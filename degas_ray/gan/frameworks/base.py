@@ -1,0 +1,75 @@
+"""What a framework is: two losses, the critic they need, and the settings of their source."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from degas_ray.config import TrainConfig
+from degas_ray.gan.critic import Critic
+
+Terms = dict[str, Tensor]  # weighted scalars by name; their sum is the loss
+
+
+class Batch(NamedTuple):
+    """What a critic step sees."""
+
+    real: Tensor  # [N, 3, R, R]
+    fake: Tensor  # [N, 3, R, R], without a graph; made for the same labels
+    labels: Tensor | None  # [N]
+
+
+class Fakes(NamedTuple):
+    """What a generator step sees."""
+
+    images: Tensor  # [M, 3, R, R], with the generator's graph
+    labels: Tensor | None  # [M]
+
+
+CriticLoss = Callable[[Critic, Batch, TrainConfig, torch.Generator], Terms]
+GeneratorLoss = Callable[[Critic, Fakes, TrainConfig, torch.Generator], Terms]
+
+
+@dataclass(frozen=True)
+class Framework:
+    """An adversarial objective.
+
+    Args:
+        name: As in the configuration.
+        source: Where it comes from.
+        critic_loss: Terms that the critic minimises.
+        generator_loss: Terms that the generator minimises.
+        dropout: Whether the critic drops units.
+        spectral_norm: Whether the critic's weights are divided by their largest singular value.
+        pool: The critic's global pooling.
+        presets: Settings by name, as the source has them.
+    """
+
+    name: str
+    source: str
+    critic_loss: CriticLoss
+    generator_loss: GeneratorLoss
+    dropout: bool = False
+    spectral_norm: bool = False
+    pool: Literal["mean", "sum"] = "mean"
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+# The schedule of WGAN-GP's CIFAR-10 code, which CT-GAN and DEGAS keep.
+RESNET_SCHEDULE: Mapping[str, Any] = {
+    "width": 128,
+    "critic_width": 128,
+    "latent_dim": 128,
+    "steps": 100_000,
+    "critic_steps": 5,
+    "batch": 64,
+    "generator_batch": 128,
+    "lr": 2e-4,
+    "critic_lr": 2e-4,
+    "betas": (0.0, 0.9),
+    "decay": "linear",
+    "ema": 0.0,
+    "clip": 0.0,
+}

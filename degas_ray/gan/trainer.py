@@ -1,0 +1,290 @@
+"""The adversarial loop: critic steps, a generator step, linear decay; it knows no tracker and can stop at any step."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from degas_ray import checkpoint
+from degas_ray.checkpoint import State
+from degas_ray.config import TrainConfig
+from degas_ray.data import Batches, Pack
+from degas_ray.errors import CheckpointError, DivergedError, InputError, Interrupted
+from degas_ray.gan.build import build_critic
+from degas_ray.gan.collapse import CollapseWatch, diversity
+from degas_ray.gan.frameworks import FRAMEWORKS, Batch, Fakes, Terms
+from degas_ray.loop import OnProgress, Progress, ShouldStop, log_every, pick_device
+
+# Settings that may differ between a checkpoint and the run that goes on from it.
+_FREE = {"device", "milestones", "checkpoint_seconds", "checkpoint_quota"}
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training made.
+
+    Args:
+        generator: Trained, in evaluation mode.
+        averaged: The copy with averaged weights, where ``ema`` is on.
+        history: A row of metrics for each report, with its ``step``.
+        outcome: ``collapsed`` if the images had become copies of a few at the end.
+        collapsed_at: The step at which that began.
+    """
+
+    generator: nn.Module
+    averaged: nn.Module | None
+    history: list[dict[str, float]]
+    outcome: Literal["completed", "collapsed"]
+    collapsed_at: int | None
+
+
+def train(
+    config: TrainConfig,
+    generator: nn.Module,
+    pack: Pack,
+    *,
+    seed: int,
+    resume: State | None = None,
+    on_progress: OnProgress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> TrainResult:
+    """Train ``generator`` against a critic on the images of ``pack``.
+
+    On the CPU the result depends on the arguments alone, and a training that was stopped and resumed equals an
+    uninterrupted one bit for bit.
+
+    Args:
+        config: Framework, lengths and rates.
+        generator: From :func:`build_generator`; trained in place.
+        pack: Real images, of the generator's resolution; its labels count if the generator is conditional.
+        seed: Of the critic's weights and of every draw.
+        resume: What ``Progress.state()`` gave, to go on from there.
+        on_progress: Told every :func:`log_every` steps, at the end, and before an interruption.
+        should_stop: Asked after each generator step.
+
+    Raises:
+        InputError: Where generator, images and settings do not fit together.
+        CheckpointError: Where ``resume`` is of another training.
+        DivergedError: When a loss becomes non-finite, with the step.
+        Interrupted: When ``should_stop`` said so.
+
+    Example:
+        >>> from degas_ray.gan import build_generator, train  # doctest: +SKIP
+        >>> train(config, build_generator("degas-cifar10", config, 16), pack, seed=0).outcome  # doctest: +SKIP
+        'completed'
+    """
+    _check(config, generator, pack)
+    loop = Trainer(config, generator, pack, seed)
+    if resume is not None:
+        loop.restore(resume)
+    while loop.step < config.steps:
+        loop.advance()
+        stop = should_stop is not None and should_stop() and loop.step < config.steps
+        if loop.step % log_every(config.steps) == 0 or loop.step == config.steps or stop:
+            metrics = loop.report()
+            if on_progress is not None:
+                on_progress(Progress("train", loop.step, config.steps, metrics, loop.state))
+        if stop:
+            raise Interrupted(f"stopped after generator step {loop.step} of {config.steps}; it can be resumed")
+    generator.eval()
+    collapsed_at = loop.watch.collapsed_at
+    outcome: Literal["completed", "collapsed"] = "completed" if collapsed_at is None else "collapsed"
+    return TrainResult(generator, loop.averaged, loop.history, outcome, collapsed_at)
+
+
+def _check(config: TrainConfig, generator: nn.Module, pack: Pack) -> None:
+    if generator.resolution != pack.resolution:
+        raise InputError(
+            f"the generator makes {generator.resolution}x{generator.resolution} images and {pack.name} holds "
+            f"{pack.resolution}x{pack.resolution} ones; use --resolution {pack.resolution}"
+        )
+    classes = generator.num_classes
+    if classes and (pack.labels is None or len(pack.classes) != classes):
+        have = len(pack.classes) if pack.labels is not None else "no"
+        raise InputError(
+            f"the generator is conditional on {classes} classes and {pack.name} has {have} labelled ones; "
+            "build it for this pack, or leave --supervised out"
+        )
+    if config.supervised and not classes:
+        raise InputError(
+            "supervised: got a generator without classes, expected a conditional one; "
+            "build it with num_classes=len(pack.classes)"
+        )
+
+
+class Trainer:
+    """The state of one training, advanced a generator step at a time; :func:`train` drives it."""
+
+    def __init__(self, config: TrainConfig, generator: nn.Module, pack: Pack, seed: int) -> None:
+        self.config, self.generator, self.seed = config, generator, seed
+        self.device = pick_device(config.device)
+        self.framework = FRAMEWORKS[config.framework]
+        self.classes: int = generator.num_classes  # type: ignore[assignment]
+        generator.to(self.device).to(memory_format=torch.channels_last).train()
+        self.critic = build_critic(config, pack.resolution, self.classes, seed=seed)
+        self.critic.to(self.device).to(memory_format=torch.channels_last).train()
+        self.averaged = copy.deepcopy(generator).eval().requires_grad_(False) if config.ema else None
+        self.noise = torch.Generator(self.device).manual_seed(seed)
+        self.batches = Batches(pack, config.batch, seed, device=self.device, dequantise=True)
+        self.generator_adam = self._adam(generator, config.lr)
+        self.critic_adam = self._adam(self.critic, config.critic_lr)
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+        self.watch = CollapseWatch()
+        self._fingerprint = pack.fingerprint
+        self._terms: dict[str, Tensor] = {}
+        self._losses: dict[str, Tensor] = {}
+        self._real = self._fake = torch.empty(0)
+        # The first step whose loss was not finite, kept on the device so that a GPU is not made to wait.
+        self._bad = torch.tensor(-1, device=self.device)
+
+    def advance(self) -> None:
+        """Run the critic's steps and one generator step, at this step's rates."""
+        if self.config.decay == "linear":
+            remaining = 1 - self.step / self.config.steps
+            self.generator_adam.param_groups[0]["lr"] = self.config.lr * remaining
+            self.critic_adam.param_groups[0]["lr"] = self.config.critic_lr * remaining
+        for _ in range(self.config.critic_steps):
+            self._critic_step()
+        self._generator_step()
+        self.step += 1
+        if self.averaged is not None:
+            self._average(self.averaged)
+        if self.device.type == "cpu":
+            self._guard()
+
+    def report(self) -> dict[str, float]:
+        """Return this step's metrics, add them to the history and look for collapse."""
+        self._guard()
+        count = min(len(self._real), len(self._fake))
+        various = diversity(self.critic, self._real[:count], self._fake[:count]) if count > 1 else 1.0
+        self.watch.see(self.step, various)
+        values = {**self._losses, **self._terms}
+        metrics = {name: float(value) for name, value in values.items()}
+        metrics |= {"diversity": various, "lr": self.generator_adam.param_groups[0]["lr"]}
+        self.history.append({"step": self.step, **metrics})
+        return metrics
+
+    def state(self) -> State:
+        """Return a copy of everything from which the training goes on exactly."""
+        parts = [
+            checkpoint.flatten_module(self.generator, "generator"),
+            checkpoint.flatten_module(self.critic, "critic"),
+            checkpoint.flatten_optimizer(self.generator_adam, "generator_adam"),
+            checkpoint.flatten_optimizer(self.critic_adam, "critic_adam"),
+            checkpoint.rng_state(noise=self.noise),
+        ]
+        if self.averaged is not None:
+            parts.append(checkpoint.flatten_module(self.averaged, "averaged"))
+        return checkpoint.merge(
+            parts,
+            step=self.step,
+            history=copy.deepcopy(self.history),
+            watch={"since": self.watch.since, "reports": self.watch.reports},
+            sampler=self.batches.position,
+            settings=self._settings(),
+        )
+
+    def restore(self, state: State) -> None:
+        """Go on from ``state``.
+
+        Raises:
+            CheckpointError: Where it belongs to other settings, images or another generator.
+        """
+        found, own = state.meta.get("settings"), self._settings()
+        if not isinstance(found, Mapping):
+            raise CheckpointError("this is no checkpoint of a training; give one that degas-ray train wrote")
+        differing = sorted(key for key in own.keys() | found.keys() if own.get(key) != found.get(key))
+        if differing:
+            key = differing[0]
+            raise CheckpointError(
+                f"the checkpoint was written with {key}={found.get(key)}, this training has {key}={own.get(key)}; "
+                "resume with the settings that it was written with"
+            )
+        checkpoint.restore_module(self.generator, state, "generator")
+        checkpoint.restore_module(self.critic, state, "critic")
+        if self.averaged is not None:
+            checkpoint.restore_module(self.averaged, state, "averaged")
+        checkpoint.restore_optimizer(self.generator_adam, state, "generator_adam")
+        checkpoint.restore_optimizer(self.critic_adam, state, "critic_adam")
+        checkpoint.restore_rng(state, noise=self.noise)
+        self.batches.seek(state.meta["sampler"])
+        self.step = state.meta["step"]
+        self.history = list(state.meta["history"])
+        self.watch = CollapseWatch(**state.meta["watch"])
+
+    def _critic_step(self) -> None:
+        batch = self.batches.next()
+        real = batch.images.contiguous(memory_format=torch.channels_last)
+        labels = batch.labels if self.classes else None
+        with torch.no_grad(), self._autocast():
+            fake = self._generate(self.config.batch, labels)
+        with self._autocast():
+            terms = self.framework.critic_loss(self.critic, Batch(real, fake, labels), self.config, self.noise)
+        self._descend("critic_loss", terms, self.critic_adam)
+        self._real = real
+
+    def _generator_step(self) -> None:
+        count, labels = self.config.generator_batch, None
+        if self.classes:
+            labels = torch.randint(self.classes, (count,), generator=self.noise, device=self.device)
+        with self._autocast():
+            fakes = Fakes(self._generate(count, labels), labels)
+            terms = self.framework.generator_loss(self.critic, fakes, self.config, self.noise)
+        self._descend("generator_loss", terms, self.generator_adam)
+        self._fake = fakes.images.detach()
+
+    def _generate(self, count: int, labels: Tensor | None) -> Tensor:
+        dim: int = self.generator.latent_dim  # type: ignore[assignment]
+        z = torch.randn((count, dim), generator=self.noise, device=self.device)
+        images: Tensor = self.generator(z, labels)
+        return images.float()
+
+    def _descend(self, name: str, terms: Terms, adam: torch.optim.Adam) -> None:
+        loss = torch.stack(list(terms.values())).sum()
+        parameters = adam.param_groups[0]["params"]
+        # Only these gradients are computed: the generator's step leaves the critic's weights out.
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            parameter.grad = gradient
+        if self.config.clip:
+            nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        adam.step()
+        bad = (self._bad < 0) & ~torch.isfinite(loss.detach())
+        self._bad = torch.where(bad, self.step + 1, self._bad)
+        self._losses[name] = loss.detach()
+        if adam is self.critic_adam:
+            self._terms = {term: value.detach() for term, value in terms.items()}
+
+    def _average(self, averaged: nn.Module) -> None:
+        with torch.no_grad():
+            for old, new in zip(averaged.state_dict().values(), self.generator.state_dict().values(), strict=True):
+                if old.is_floating_point():
+                    old.lerp_(new, 1 - self.config.ema)
+                else:
+                    old.copy_(new)
+
+    def _guard(self) -> None:
+        if self._bad >= 0:
+            terms = ", ".join(f"{name} {float(value):.3g}" for name, value in {**self._losses, **self._terms}.items())
+            raise DivergedError(
+                f"the training diverged at generator step {int(self._bad)} of {self.config.steps}: "
+                f"a loss is not finite ({terms}); lower lr and critic_lr, or set clip to 1"
+            )
+
+    def _adam(self, module: nn.Module, rate: float) -> torch.optim.Adam:
+        return torch.optim.Adam(module.parameters(), rate, betas=self.config.betas, fused=True)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+
+    def _settings(self) -> dict[str, Any]:
+        settings = self.config.model_dump(mode="json", exclude=_FREE)
+        return settings | {
+            "seed": self.seed,
+            "images": self._fingerprint,
+            "resolution": self.generator.resolution,
+            "num_classes": self.classes,
+        }
