@@ -1,0 +1,233 @@
+"""Where images come from, by name, and the one way from a name to a pack."""
+
+import difflib
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from degas_ray.data import arrays, embedded, folders, parquet
+from degas_ray.data.download import fetch
+from degas_ray.data.originals import Originals
+from degas_ray.data.packs import Chunk, Pack, open_pack, write_pack
+from degas_ray.errors import DataError, DegasWarning
+
+OnImages = Callable[[int, int | None], None]
+
+MAX_RESOLUTION = 512
+_RECIPE = 1  # raised whenever the same originals would give other pixels
+
+
+@dataclass(frozen=True)
+class Source:
+    """One kind of data set.
+
+    Args:
+        name: As it is typed; ``folder`` and ``parquet`` are followed by ``:PATH``.
+        description: In a line.
+        classes: Number of classes, or None where the data decide.
+        native: Size of the originals, in words.
+        resolution: Default of the pack.
+        size: Number of images, or None where the data decide.
+        where: How to get the originals, in words.
+        open: (directory, limit, resolution) to originals.
+        system: A directory in which an operating system's package puts them.
+        downloads: The originals are looked for below home, and fetched where they are not there.
+        local: The name is followed by the user's own path.
+    """
+
+    name: str
+    description: str
+    classes: int | None
+    native: str
+    resolution: int
+    size: int | None
+    where: str
+    open: Callable[[Path, int | None, int], Originals]
+    system: Path | None = None
+    downloads: bool = False
+    local: bool = False
+
+
+SOURCES: dict[str, Source] = {
+    source.name: source
+    for source in (
+        Source("digits", "scanned handwritten digits (embedded)", 10, "8x8 grey", 16, 1797,
+               "comes with scikit-learn", lambda *_: embedded.open_digits()),
+        Source("photos", "crops of two photographs (embedded)", 2, "640x427", 32, 3366,
+               "comes with scikit-learn", lambda _, limit, resolution: embedded.open_photos(limit, resolution)),
+        Source("fashion-mnist", "clothes, grey", 10, "28x28 grey", 32, 60_000,
+               "downloaded, or Debian's package dataset-fashion-mnist, or --data-dir",
+               lambda folder, *_: arrays.open_fashion_mnist(folder),
+               system=Path("/usr/share/datasets/fashion-mnist"), downloads=True),
+        Source("cifar10", "CIFAR-10's training images", 10, "32x32", 32, 50_000,
+               "downloaded, or --data-dir", lambda folder, *_: arrays.open_cifar10(folder), downloads=True),
+        Source("stl", "STL-10's training and unlabelled images", 0, "96x96", 48, 105_000,
+               "downloaded, or --data-dir", lambda folder, *_: arrays.open_stl10(folder), downloads=True),
+        Source("celeba", "CelebA's aligned faces", 0, "178x218", 32, 202_599,
+               "downloaded (needs gdown), or --data-dir",
+               lambda folder, limit, _: folders.open_celeba(folder, limit), downloads=True),
+        Source("folder", "folder:DIR, your own images; sub-directories are classes", None, "any", 32, None,
+               "folder:DIR", lambda folder, limit, _: folders.open_folder(folder, limit), local=True),
+        Source("parquet", "parquet:FILE-OR-DIR, columns image {bytes, path} and label", None, "any", 32, None,
+               "parquet:FILE-OR-DIR", lambda path, *_: parquet.open_parquet(path), local=True),
+    )
+}  # fmt: skip
+_ALIASES = {"stl10": "stl"}
+
+
+def prepare(
+    source: str,
+    home: Path,
+    *,
+    resolution: int | None = None,
+    data_dir: Path | None = None,
+    limit: int | None = None,
+    on_progress: OnImages | None = None,
+) -> Pack:
+    """Return the source's pack, made on the first call and reused until resolution, limit or original files change.
+
+    Args:
+        source: A name of :data:`SOURCES`, ``folder:DIR`` or ``parquet:FILE-OR-DIR``.
+        home: Everything that is written goes below it.
+        resolution: A multiple of 8; None for the source's own.
+        data_dir: Where a named source's original files are; None to look below home, then to download.
+        limit: At most this many images: the first ones, and an even spread of folders and photographs.
+        on_progress: Called with (images packed, images to come).
+
+    Raises:
+        DataError: The source is unknown, or its files are missing, damaged or mostly unreadable.
+        DegasError: The pack cannot be written.
+    """
+    kind, place = _parse(source)
+    resolution = kind.resolution if resolution is None else resolution
+    if resolution % 8 or not 8 <= resolution <= MAX_RESOLUTION:
+        raise DataError(f"resolution: got {resolution}, expected a multiple of 8 from 8 to {MAX_RESOLUTION}")
+    if limit is not None and limit < 1:
+        raise DataError(f"limit: got {limit}, expected 1 or more images")
+    if kind.local and data_dir is not None:
+        raise DataError(f"{source} already names where the images are; leave out --data-dir")
+    place = data_dir.expanduser() if data_dir is not None else place
+    originals = kind.open(place, limit, resolution) if place is not None else None
+    path = home / "packs" / _file_name(source, kind, place, resolution, limit, originals)
+    if (ready := _reuse(path)) is not None:
+        return ready
+    if originals is None:
+        originals = _locate(kind, home, limit, resolution)
+    meta: dict[str, Any] = {"source": source, "conversion": originals.conversion, "limit": limit}
+    return write_pack(
+        path,
+        _tracked(originals, resolution, limit, meta, on_progress),
+        name=originals.name,
+        resolution=resolution,
+        classes=originals.classes,
+        meta=meta,
+    )
+
+
+def list_sources(home: Path) -> list[dict[str, Any]]:
+    """Return one JSON-able row a source: what it is, where it comes from, and its packs below home."""
+    packs: dict[str, list[str]] = {}
+    for path in sorted((home / "packs").glob("*.arrow")):
+        packs.setdefault(_kind_of(path), []).append(str(path))
+    return [
+        {
+            "source": source.name,
+            "description": source.description,
+            "images": source.size,
+            "classes": source.classes,
+            "native": source.native,
+            "resolution": source.resolution,
+            "where": source.where,
+            "packs": packs.get(source.name, []),
+        }
+        for source in SOURCES.values()
+    ]
+
+
+def _parse(source: str) -> tuple[Source, Path | None]:
+    name, colon, argument = source.partition(":")
+    kind = SOURCES.get(_ALIASES.get(name, name))
+    if kind is None:
+        near = difflib.get_close_matches(name, [*SOURCES, *_ALIASES], n=1)
+        hint = f"did you mean {near[0]}?" if near else "see 'degas-ray data list'"
+        raise DataError(f"there is no data source {source!r}; {hint}")
+    if kind.local and not argument:
+        raise DataError(f"{source!r} names no place; expected {kind.where}")
+    if colon and not kind.local:
+        raise DataError(f"{source!r}: {name} takes nothing after a colon; name its files' folder with --data-dir")
+    if "\0" in argument:
+        raise DataError(f"{source!r} holds a zero byte; expected a path")
+    return kind, Path(argument).expanduser() if kind.local else None
+
+
+def _file_name(
+    source: str, kind: Source, place: Path | None, resolution: int, limit: int | None, originals: Originals | None
+) -> str:
+    """Name the pack after everything that decides its content."""
+    stats: list[tuple[str, int, int]] = []
+    for file in originals.files if originals else ():
+        try:
+            status = file.stat()
+            stats.append((str(file.absolute()), status.st_size, status.st_mtime_ns))
+        except OSError:  # unreadable, so it is not in the pack either
+            stats.append((str(file.absolute()), -1, 0))
+    key = json.dumps([_RECIPE, kind.name, str(place and place.absolute()), resolution, limit, stats])
+    digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+    first = f"-first{limit}" if limit is not None else ""
+    return f"{kind.name}-{resolution}{first}-{digest[:12]}.arrow"
+
+
+def _kind_of(path: Path) -> str:
+    return next((name for name in SOURCES if path.name.startswith(f"{name}-")), "")
+
+
+def _reuse(path: Path) -> Pack | None:
+    if not path.exists():
+        return None
+    try:
+        return open_pack(path)
+    except DataError as error:
+        warnings.warn(f"the pack is made again: {error}", DegasWarning, stacklevel=3)
+        return None
+
+
+def _locate(kind: Source, home: Path, limit: int | None, resolution: int) -> Originals:
+    """Open a named source from home, from the system's package, or from the network, in that order."""
+    downloads = home / "cache" / "downloads" / kind.name
+    if not kind.downloads:
+        return kind.open(downloads, limit, resolution)
+    for folder in (downloads, kind.system):
+        if folder is not None and folder.is_dir() and any(folder.iterdir()):
+            return kind.open(folder, limit, resolution)
+    try:
+        fetch(kind.name, downloads)
+    except DataError as error:
+        try:
+            return kind.open(downloads, limit, resolution)  # says which files are wanted
+        except DataError as wanted:
+            hint = " (or: apt install dataset-fashion-mnist)" if kind.system else ""
+            raise DataError(f"{error}\n{wanted}{hint}") from None
+    return kind.open(downloads, limit, resolution)
+
+
+def _tracked(
+    originals: Originals, resolution: int, limit: int | None, meta: dict[str, Any], on_progress: OnImages | None
+) -> Iterator[Chunk]:
+    """Yield at most ``limit`` images, report them, and judge the unreadable ones at the end."""
+    total = originals.count if limit is None else min(limit, originals.count)
+    done = 0
+    for images, labels in originals.read(resolution):
+        room = total - done
+        done += min(len(images), room)
+        yield images[:room], labels[:room] if labels is not None else None
+        if on_progress is not None:
+            on_progress(done, total)
+        if done == total:
+            break
+    originals.skips.finish()
+    meta["skipped"] = originals.skips.count
+    meta["skipped_names"] = list(originals.skips.named)
