@@ -59,6 +59,7 @@ class SearchConfig(Section):
     order: Literal["first", "second"] = Field("first", description="second: DARTS's unrolled step")
     mixed: Literal["merged", "plain"] = Field("merged", description="one convolution for many ops, or op by op")
     compile: Literal["auto", "on", "off"] = Field("auto", description="torch.compile the step")
+    checkpoint_seconds: Positive = Field(20.0, description="least time between checkpoints")
     precision: Precision = "float32"
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
 
