@@ -1,0 +1,34 @@
+"""Scores with their protocol: extractors, statistics of real images, FID, KID, IS, precision, recall and the rest."""
+
+from degas_ray.scores.extractors import EXTRACTORS, Extractor, Features, load_extractor
+from degas_ray.scores.frechet import frechet_distance, moments
+from degas_ray.scores.images import image_batches, image_files
+from degas_ray.scores.inception_score import inception_score
+from degas_ray.scores.pairs import kernel_distance
+from degas_ray.scores.protocol import Protocol, comparable, differences, require_comparable
+from degas_ray.scores.reference import Reference, reference_statistics
+from degas_ray.scores.score import METRICS, Scores, extract, score, score_images
+
+__all__ = [
+    "EXTRACTORS",
+    "METRICS",
+    "Extractor",
+    "Features",
+    "Protocol",
+    "Reference",
+    "Scores",
+    "comparable",
+    "differences",
+    "extract",
+    "frechet_distance",
+    "image_batches",
+    "image_files",
+    "inception_score",
+    "kernel_distance",
+    "load_extractor",
+    "moments",
+    "reference_statistics",
+    "require_comparable",
+    "score",
+    "score_images",
+]

@@ -1,0 +1,135 @@
+"""Statistics of the real images: computed once, kept by content, shared by every score."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from degas_ray.data import Pack
+from degas_ray.errors import DegasWarning, InputError
+from degas_ray.scores.extractors import Extractor
+from degas_ray.scores.frechet import Array, moments, square_root
+from degas_ray.scores.images import Images
+from degas_ray.scores.pairs import Within, within
+from degas_ray.scores.weights import locked, replacing
+
+_LAYOUT = 1  # of the file; another one is another fingerprint
+_CHOICE_SEED = 0  # which images are taken where not all are: the same for everyone
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What a score needs to know of the real images.
+
+    Args:
+        mean: float64 ``[D]``.
+        cov: float64 ``[D, D]``, unbiased.
+        root: The symmetric square root of ``cov``.
+        features: float32 ``[N, D]``.
+        within: The real images compared with themselves.
+        fingerprint: Of the images and of how they were measured.
+        extractor: Name of the network.
+        weights_hash: Of its weights.
+        resizer: How images were brought to its size.
+    """
+
+    mean: Array
+    cov: Array
+    root: Array
+    features: Tensor
+    within: Within
+    fingerprint: str
+    extractor: str
+    weights_hash: str
+    resizer: str
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+def reference_statistics(
+    pack: Pack, extractor: Extractor, *, count: int | None = None, cache: Path, batch: int = 100
+) -> Reference:
+    """Return the statistics of a pack's images, from the cache where they are known.
+
+    Several processes may ask at once: one computes, the others wait and read.
+
+    Args:
+        pack: The real images.
+        extractor: The network.
+        count: How many of them, drawn at random but always the same ones; None or more than there are: all.
+        cache: The home's cache directory; ``references/`` in it is used.
+        batch: Images read at a time.
+
+    Raises:
+        InputError: Fewer than 6 images.
+    """
+    chosen = _choice(len(pack.images), count)
+    fingerprint = _fingerprint(pack, extractor, len(chosen))
+    path = cache / "references" / f"{fingerprint}.safetensors"
+    with locked(path):
+        tensors = _read(path) if path.exists() else None
+        if tensors is None:
+            tensors = _measure(_batches(pack.images, chosen, batch), extractor)
+            with replacing(path) as file:
+                file.write(save(tensors))
+    return Reference(
+        mean=tensors["mean"].numpy(),
+        cov=tensors["cov"].numpy(),
+        root=tensors["root"].numpy(),
+        features=tensors["features"],
+        within=Within(float(tensors["kernel"]), tensors["radii"]),
+        fingerprint=fingerprint,
+        extractor=extractor.name,
+        weights_hash=extractor.weights_hash,
+        resizer=extractor.resizer,
+    )
+
+
+def _choice(size: int, count: int | None) -> np.ndarray:
+    if count is None or count >= size:
+        return np.arange(size)
+    if count < 1:
+        raise InputError(f"scores.real: got {count}, expected 6 or more real images")
+    return np.sort(np.random.default_rng(_CHOICE_SEED).permutation(size)[:count])
+
+
+def _fingerprint(pack: Pack, extractor: Extractor, count: int) -> str:
+    parts = [_LAYOUT, pack.fingerprint, count, _CHOICE_SEED, extractor.name, extractor.weights_hash, extractor.resizer]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _batches(images: Images, chosen: np.ndarray, batch: int) -> Iterator[Images]:
+    for start in range(0, len(chosen), batch):
+        yield images[chosen[start : start + batch]]
+
+
+def _measure(batches: Iterator[Images], extractor: Extractor) -> dict[str, Tensor]:
+    features = torch.cat([extractor(images).features for images in batches])
+    pairs = within(features)
+    mean, cov = moments(features)
+    return {
+        "mean": torch.from_numpy(mean),
+        "cov": torch.from_numpy(cov),
+        "root": torch.from_numpy(square_root(cov)),
+        "features": features,
+        "kernel": torch.tensor(pairs.kernel, dtype=torch.float64),
+        "radii": pairs.radii,
+    }
+
+
+def _read(path: Path) -> dict[str, Tensor] | None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in ("mean", "cov", "root", "features", "kernel", "radii")}
+    except (SafetensorError, OSError) as error:
+        warnings.warn(f"{path} is damaged ({error}) and is computed anew", DegasWarning, stacklevel=3)
+        return None

@@ -1,0 +1,182 @@
+"""A number with its protocol: all scores of a set of images from one pass of features."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from degas_ray.errors import InputError
+from degas_ray.scores.extractors import Extractor, Features
+from degas_ray.scores.frechet import frechet_distance, moments
+from degas_ray.scores.images import Images, ImageSource, checked, image_batches
+from degas_ray.scores.inception_score import inception_score
+from degas_ray.scores.pairs import between, within
+from degas_ray.scores.protocol import METHOD, Protocol
+from degas_ray.scores.reference import Reference
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a set of generated images is worth.
+
+    Args:
+        fid: Fréchet distance on the extractor's features; only Inception's is called FID before a person. 0 or more,
+            lower is better.
+        kid: Unbiased kernel distance; around 0 at best, lower is better.
+        is_mean: Inception score, 1 to the number of classes, higher is better.
+        is_std: Its spread over the splits.
+        precision: Share of generated images that look real, 0 to 1.
+        recall: Share of real images that could have been generated, 0 to 1.
+        density: How deep generated images lie among real ones, around 1 at best, not bounded by it.
+        coverage: Share of real images with a generated one near by, 0 to 1.
+        protocol: How all of it was measured.
+    """
+
+    fid: float
+    kid: float
+    is_mean: float
+    is_std: float
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+    protocol: Protocol
+
+    def metrics(self) -> dict[str, float]:
+        """Return the numbers by name."""
+        return {name: getattr(self, name) for name in METRICS}
+
+    def sentence(self) -> str:
+        """Say the distance to a person, with what it was measured by and on how much."""
+        protocol = self.protocol
+        distance = f"{self.fid:.2f}" if self.fid < 100 else f"{self.fid:,.0f}"
+        images = f"{protocol.n_fake:,} samples against {protocol.n_real:,} real images"
+        features = "" if protocol.is_fid else f"{protocol.features_name}, "
+        return f"{protocol.distance_name} {distance} ({features}{images})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-able value that :meth:`from_json` reads back."""
+        return {**self.metrics(), "protocol": asdict(self.protocol), "protocol_hash": self.protocol.hash}
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Scores":
+        """Read what :meth:`to_json` made.
+
+        Raises:
+            InputError: Something is missing or not a number.
+        """
+        if not isinstance(value, Mapping):
+            raise InputError(
+                f"got a {type(value).__name__} for scores, expected an object such as {{'fid': 12.0, ...}}"
+            )
+        faults = [name for name in METRICS if type(value.get(name)) not in (int, float)]
+        if faults:
+            raise InputError(f"these scores lack {', '.join(faults)}; expected what 'degas-ray evaluate --json' prints")
+        numbers = {name: float(value[name]) for name in METRICS}
+        return cls(**numbers, protocol=Protocol.from_json(value.get("protocol")))
+
+
+METRICS = tuple(field.name for field in fields(Scores) if field.name != "protocol")
+
+
+def extract(batches: Iterable[Images], extractor: Extractor) -> Features:
+    """Run batches of uint8 ``[B, H, W, 3]`` through an extractor once; of each image only its features stay.
+
+    Raises:
+        InputError: There was no image.
+    """
+    parts = [extractor(images) for images in checked(batches)]
+    return Features(torch.cat([part.features for part in parts]), torch.cat([part.logits for part in parts]))
+
+
+def score(
+    batches: Iterable[Images],
+    extractor: Extractor,
+    reference: Reference,
+    *,
+    splits: int = 10,
+    seed: int = 0,
+    protocol: Mapping[str, str] | None = None,
+) -> Scores:
+    """Score generated images against real ones.
+
+    Args:
+        batches: uint8 ``[B, H, W, 3]``, used once and not kept.
+        extractor: The network that also measured ``reference``.
+        reference: The real images' statistics.
+        splits: Of the inception score.
+        seed: Of the samples; recorded, and it shuffles the images over the splits.
+        protocol: ``bn`` and ``checkpoint`` of the samples, where they are known.
+
+    Raises:
+        InputError: Another extractor than the reference's, or fewer images than 6 or than splits.
+    """
+    ours = (extractor.name, extractor.weights_hash, extractor.resizer)
+    theirs = (reference.extractor, reference.weights_hash, reference.resizer)
+    if ours != theirs:
+        raise InputError(
+            f"the real images were measured by {theirs}, the samples by {ours}; use one extractor for both"
+        )
+    known = {"bn": "unknown", "checkpoint": "unknown", **(protocol or {})}
+    if len(known) > 2:
+        raise InputError(f"protocol: got {', '.join(known)}; only bn and checkpoint are not known here already")
+    features = extract(batches, extractor)
+    is_mean, is_std = _inception_score(features.logits, splits, seed)
+    fake = features.features.to(extractor.device)
+    fake_within = within(fake)
+    real = reference.features.to(extractor.device)
+    pairs = between(fake, real, fake_within, reference.within)
+    scores = Scores(
+        fid=frechet_distance(*moments(features.features), reference.mean, reference.cov, root2=reference.root),
+        kid=fake_within.kernel + reference.within.kernel - 2 * pairs.kernel,
+        is_mean=is_mean,
+        is_std=is_std,
+        precision=pairs.precision,
+        recall=pairs.recall,
+        density=pairs.density,
+        coverage=pairs.coverage,
+        protocol=Protocol(
+            extractor=extractor.name,
+            weights_hash=extractor.weights_hash,
+            resizer=extractor.resizer,
+            n_fake=len(features),
+            n_real=len(reference),
+            splits=splits,
+            reference=reference.fingerprint,
+            bn=known["bn"],
+            checkpoint=known["checkpoint"],
+            method=METHOD,
+            seed=seed,
+            version=version("degas-ray"),
+        ),
+    )
+    assert all(map(math.isfinite, scores.metrics().values())), scores
+    return scores
+
+
+def score_images(
+    source: ImageSource,
+    extractor: Extractor,
+    reference: Reference,
+    *,
+    splits: int = 10,
+    seed: int = 0,
+    batch: int = 100,
+) -> Scores:
+    """Score images that are there already: a pack, a folder of image files, or uint8 ``[N, H, W, 3]``.
+
+    Raises:
+        DataError: A folder without images, or a file that is none.
+        InputError: As for :func:`score`.
+    """
+    return score(image_batches(source, batch), extractor, reference, splits=splits, seed=seed)
+
+
+def _inception_score(logits: Tensor, splits: int, seed: int) -> tuple[float, float]:
+    order = np.random.default_rng(seed).permutation(len(logits))
+    return inception_score(logits[torch.from_numpy(order)].softmax(1), splits)
