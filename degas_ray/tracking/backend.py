@@ -1,0 +1,148 @@
+"""The one place that makes MLflow clients: quiet settings, and which of its errors pass by themselves."""
+
+import logging
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from degas_ray.errors import DegasError, InputError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where runs are kept: all that a trial's process must be told.
+
+    Args:
+        home: The home directory; on a cluster, on shared storage.
+        uri: Of the MLflow server or database.
+        experiment_id: MLflow's.
+    """
+
+    home: Path
+    uri: str = field(repr=False)  # may hold a password
+    experiment_id: str
+
+    @property
+    def queue(self) -> Path:
+        """The folder of the journals."""
+        return self.home / "tracking" / "queue"
+
+
+# Errors that sending the same again cannot cure; any other (refused connection, locked database, full disk) passes.
+PERMANENT = frozenset(
+    {
+        "BAD_REQUEST",
+        "CUSTOMER_UNAUTHORIZED",
+        "ENDPOINT_NOT_FOUND",
+        "INVALID_PARAMETER_VALUE",
+        "INVALID_STATE",
+        "NOT_FOUND",
+        "NOT_IMPLEMENTED",
+        "PERMISSION_DENIED",
+        "RESOURCE_ALREADY_EXISTS",
+        "RESOURCE_DOES_NOT_EXIST",
+        "UNAUTHENTICATED",
+    }
+)
+
+# Retries are ours (a queue on disk), so mlflow's own give up early; nothing is sent to anybody else.
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+def database_uri(home: Path) -> str:
+    """Return the address of the home's own database."""
+    return f"sqlite:///{(home / 'mlflow.db').absolute()}"
+
+
+def artifact_root(home: Path) -> str:
+    """Return the address of the home's own artifact folder."""
+    return (home / "mlflow-artifacts").absolute().as_uri()
+
+
+def check_uri(uri: str) -> str:
+    """Return ``uri`` without a trailing slash.
+
+    Raises:
+        InputError: Where it is no tracking address that is supported here.
+    """
+    if not re.match(r"(https?://[^/]|sqlite:///.|(postgresql|mysql|mssql)(\+\w+)?://.)", uri):
+        raise InputError(
+            f"tracking uri: got {public(uri)!r}, expected http://HOST:PORT of an MLflow server or a database such as "
+            "sqlite:////absolute/mlflow.db; leave it out to use the home's own database"
+        )
+    return uri.rstrip("/")
+
+
+def public(uri: str) -> str:
+    """Return ``uri`` without user name and password, for messages."""
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else uri
+
+
+@lru_cache(maxsize=8)
+def client(uri: str) -> Any:
+    """Return the MlflowClient of ``uri``, for runs and registry alike, made once a process."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow.tracking import MlflowClient
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # locked: said once, by us
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """Return every error class that talking to MLflow can end in."""
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (MlflowException, RequestException, SQLAlchemyError, OSError)
+
+
+def is_permanent(error: Exception) -> bool:
+    """Tell whether sending the same again is no use."""
+    return getattr(error, "error_code", "") in PERMANENT
+
+
+def patiently(call: Callable[[], T], seconds: float, what: str) -> T:
+    """Return ``call()``, tried again for ``seconds`` while MLflow cannot be reached.
+
+    Args:
+        call: Something that may be done twice.
+        seconds: How long an outage may last.
+        what: For the message: "record the version of ...".
+
+    Raises:
+        DegasError: Where the outage lasts longer, or MLflow refuses.
+    """
+    deadline = time.monotonic() + seconds
+    pause = 0.1
+    while True:
+        try:
+            return call()
+        except failures() as error:
+            if is_permanent(error) or time.monotonic() + pause > deadline:
+                raise DegasError(f"MLflow could not {what}: {first_line(error)}") from error
+        time.sleep(pause)
+        pause = min(2 * pause, 5.0)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what ``error`` says, without passwords of addresses in it."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return re.sub(r"://[^/@\s]+@", "://", line)[:300]

@@ -1,0 +1,289 @@
+"""Sending the records of a journal to MLflow, in order and so that sending twice changes nothing."""
+
+import json
+import math
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from degas_ray.tracking import backend, journal
+from degas_ray.tracking.backend import Address
+from degas_ray.tracking.journal import Journal, Record
+
+STATUS = {
+    "completed": "FINISHED",
+    "collapsed": "FINISHED",  # it ran to its end; the tag says what came of it
+    "pruned": "KILLED",
+    "interrupted": "KILLED",
+    "diverged": "FAILED",
+    "failed": "FAILED",
+}
+
+BATCH = 500  # records read from the disk at once
+METRICS_A_CALL = 1000  # MLflow's limits
+VALUES_A_CALL = 100
+PARAM_LENGTH = 6000
+TAG_LENGTH = 8000
+THUMBNAIL = 256  # pixels of the longer side; what MLflow's own log_image makes for the grid
+
+PREDECESSOR_SECONDS = 60.0
+
+
+class Delivery:
+    """One journal on its way to MLflow.
+
+    Args:
+        address: Where to.
+        source: The journal; its header says which run.
+    """
+
+    def __init__(self, address: Address, source: Journal) -> None:
+        self.address = address
+        self.journal = source
+        self.run_id = ""
+        self.rejected: list[str] = []
+        self._client: Any = None
+        self._points: set[tuple[str, int]] | None = None
+        self._images: set[tuple[str, int]] = set()
+        self._params: dict[str, str] = {}
+        self._tags: dict[str, str] = {}
+        self._started = time.monotonic()
+
+    @property
+    def rejected_file(self) -> Path:
+        """Where records are kept that MLflow will never take."""
+        return self.address.queue.parent / "rejected.jsonl"
+
+    def connect(self) -> None:
+        """Find the run by its key or create it, after everything that its earlier openings left on the disk is sent.
+
+        Raises:
+            backend.failures(): Where MLflow cannot be reached now.
+        """
+        self._send_predecessors()
+        client = self._client = backend.client(self.address.uri)
+        header = self.journal.header
+        with journal.locked(self.address.queue / "runs.lock", journal.LOCK_SECONDS):
+            run = find_by_key(client, self.address.experiment_id, header["key"])
+            fresh = run is None
+            if run is None:
+                run = client.create_run(
+                    self.address.experiment_id,
+                    tags=_first_tags(header),
+                    run_name=header["name"],
+                    start_time=header["time"],
+                )
+        self._points, self._images = set(), set()
+        self._params, self._tags = dict(run.data.params), dict(run.data.tags)
+        if not fresh:
+            self._points = {
+                (key, point.step)
+                for key in run.data.metrics
+                for point in client.get_metric_history(run.info.run_id, key)
+            }
+            if "mlflow.loggedImages" in run.data.tags:
+                self._images = set(_image_names(client.list_artifacts(run.info.run_id, "images")))
+        self.run_id = run.info.run_id
+
+    def send(self) -> None:
+        """Send everything that is pending.
+
+        Raises:
+            backend.failures(): Where MLflow cannot be reached; what was not sent stays on the disk.
+        """
+        while batch := self.journal.pending(BATCH):
+            if self._points is None:
+                self.connect()
+            for position, records in _groups(batch):
+                try:
+                    self._send_group(records)
+                except backend.failures() as error:
+                    self._points = None  # part of it may have arrived: look before sending it again
+                    if not backend.is_permanent(error):
+                        raise
+                    self._reject(records, error)
+                    self.connect()
+                self.journal.commit(position)
+                for record in records:
+                    if "path" in record:
+                        shutil.rmtree((self.journal.folder / record["path"]).parent)
+
+    def _send_predecessors(self) -> None:
+        for folder in journal.folders(self.address.queue, self.journal.header["key"]):
+            if folder == self.journal.folder:
+                return
+            older = journal.claim(folder)
+            if older is not None:
+                deliver_left_over(self.address, older)
+            elif folder.exists() and time.monotonic() - self._started < PREDECESSOR_SECONDS:
+                raise TimeoutError(f"another process is still sending {folder}")
+
+    def _send_group(self, records: list[Record]) -> None:
+        match records[0]["op"]:
+            case "metrics":
+                self._send_metrics(records)
+            case "params":
+                self._send_params(records[0]["values"])
+            case "tags":
+                self._send_tags(records[0]["values"])
+            case "file":
+                source, folder = self.journal.folder / records[0]["path"], records[0]["folder"]
+                send = self._client.log_artifacts if source.is_dir() else self._client.log_artifact
+                send(self.run_id, str(source), folder)
+            case "image":
+                self._send_image(records[0])
+            case "open":
+                pass  # the header: connect() has done what it says
+            case "start":
+                self._client.update_run(self.run_id, status="RUNNING")
+                if "degas.outcome" in self._tags:
+                    self._client.delete_tag(self.run_id, "degas.outcome")
+            case "finish":
+                self._send_tags({"degas.outcome": records[0]["outcome"]})
+                status = STATUS[records[0]["outcome"]]
+                self._client.set_terminated(self.run_id, status, records[0]["time"])
+
+    def _send_metrics(self, records: list[Record]) -> None:
+        from mlflow.entities import Metric
+
+        assert self._points is not None
+        points, odd = [], {}
+        for record in records:
+            for key, text in record["values"].items():
+                if (key, record["step"]) in self._points:
+                    continue
+                self._points.add((key, record["step"]))
+                value = float(text)
+                if not math.isfinite(value):
+                    odd["degas.non_finite"] = f"{key} = {value} at step {record['step']}"
+                    value = math.nan  # MLflow draws an infinity as 1.8e308 and nothing else beside it
+                points.append(Metric(key, value, record["time"], record["step"]))
+        for start in range(0, len(points), METRICS_A_CALL):
+            self._client.log_batch(self.run_id, metrics=points[start : start + METRICS_A_CALL])
+        if odd:
+            self._send_tags(odd)
+
+    def _send_params(self, values: dict[str, str]) -> None:
+        from mlflow.entities import Param
+
+        short = {key: _cut(value, PARAM_LENGTH, f"params/{key}.txt") for key, value in values.items()}
+        for key, value in values.items():
+            if short[key] != value and key not in self._params:
+                self._client.log_text(self.run_id, value, f"params/{key}.txt")
+        changed = {key: value for key, value in short.items() if self._params.get(key, value) != value}
+        if changed:  # MLflow's params are for ever: the first value stays, the newer one is a tag
+            self._send_tags({f"degas.now.{key}": value for key, value in changed.items()})
+        fresh = [Param(key, value) for key, value in short.items() if key not in self._params]
+        for start in range(0, len(fresh), VALUES_A_CALL):
+            self._client.log_batch(self.run_id, params=fresh[start : start + VALUES_A_CALL])
+        self._params |= {param.key: param.value for param in fresh}
+
+    def _send_tags(self, values: dict[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        tags = [RunTag(key, _cut(value, TAG_LENGTH, f"tags/{key}.txt")) for key, value in values.items()]
+        for key, value in values.items():
+            if len(value) > TAG_LENGTH:
+                self._client.log_text(self.run_id, value, f"tags/{key}.txt")
+        for start in range(0, len(tags), VALUES_A_CALL):
+            self._client.log_batch(self.run_id, tags=tags[start : start + VALUES_A_CALL])
+
+    def _send_image(self, record: Record) -> None:
+        from PIL import Image
+
+        key, step = record["key"], record["step"]
+        if (key, step) in self._images:
+            return
+        # The name is log_image's own form, which the step slider reads; its random part is fixed here, so that an
+        # image that arrived just before the connection broke is written over and not beside.
+        source = self.journal.folder / record["path"]
+        stem = source.with_name(image_name(key, step, record["time"]))
+        with Image.open(source) as image:
+            image.save(f"{stem}.png")
+            image.thumbnail((THUMBNAIL, THUMBNAIL))
+            image.save(f"{stem}+compressed.webp")
+        for suffix in (".png", "+compressed.webp"):
+            self._client.log_artifact(self.run_id, f"{stem}{suffix}", "images")
+        self._client.set_tag(self.run_id, "mlflow.loggedImages", "True")
+        self._images.add((key, step))
+
+    def _reject(self, records: list[Record], error: Exception) -> None:
+        """Set aside what MLflow will never take, so that it does not hold up what comes after it."""
+        self.rejected.append(backend.first_line(error))
+        with self.rejected_file.open("a", encoding="utf-8") as file:
+            for record in records:
+                file.write(json.dumps({"key": self.journal.header["key"], "error": str(error), **record}) + "\n")
+
+
+def deliver_left_over(address: Address, source: Journal) -> None:
+    """Send a journal whose process has ended, and remove it.
+
+    Raises:
+        backend.failures(): Where MLflow cannot be reached; the journal stays.
+    """
+    sent = False
+    try:
+        if source.header:  # none: its process died before it said which run it is
+            Delivery(address, source).send()
+        sent = True
+    finally:
+        source.close(remove=sent)
+
+
+def find_by_key(client: Any, experiment_id: str, key: str) -> Any | None:
+    """Return the run with this key, or ``None``."""
+    found = client.search_runs(
+        [experiment_id], f"tags.`degas.key` = '{key}'", max_results=1, order_by=["start_time ASC"]
+    )
+    return found[0] if found else None
+
+
+def image_name(key: str, step: int, time_ms: int) -> str:
+    """Return the name, without suffix, under which MLflow's image grid finds an image of a series."""
+    unique = uuid.uuid5(uuid.NAMESPACE_OID, f"{key}/{step}/{time_ms}")
+    return f"{key.replace('/', '~')}+step+{step}+timestamp+{time_ms}+{unique}"
+
+
+def _first_tags(header: Record) -> dict[str, str]:
+    tags = {
+        "degas.key": header["key"],
+        "degas.role": header["role"],
+        "mlflow.source.name": "degas-ray",
+        "mlflow.source.type": "LOCAL",
+    }
+    return tags | ({"mlflow.parentRunId": header["parent"]} if header["parent"] else {})
+
+
+def _groups(batch: list[tuple[int, Record]]) -> Iterator[tuple[int, list[Record]]]:
+    """Join neighbouring metrics into one call; everything else goes alone. The header is no record to send."""
+    records: list[Record] = []
+    last = 0
+    for position, record in batch:
+        if records and record["op"] != "metrics":
+            yield last, records
+            records = []
+        if record["op"] == "metrics":
+            records.append(record)
+        else:
+            yield position, [record]
+        last = position
+    if records:
+        yield last, records
+
+
+def _cut(value: str, length: int, file: str) -> str:
+    if len(value) <= length:
+        return value
+    note = f"... (in full: {file})"
+    return value[: length - len(note)] + note
+
+
+def _image_names(artifacts: Iterator[Any]) -> Iterator[tuple[str, int]]:
+    for artifact in artifacts:
+        key, _, rest = PurePosixPath(artifact.path).name.partition("+step+")
+        step, _, name = rest.partition("+")
+        if name.endswith(".webp"):  # the second of the two files: both are there
+            yield key.replace("~", "/"), int(step)
