@@ -55,6 +55,9 @@ class SearchConfig(Section):
     alpha_betas: Betas = (0.5, 0.999)
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.2, description="share of the steps before alphas move")
     cost_penalty: NonNegative = Field(0.0, description="weight of the expected multiply-adds under softmax(alpha)")
+    entropy_penalty: NonNegative = Field(
+        0.05, description="weight of the alphas' entropy at the end; makes them decide"
+    )
     arch_data: Literal["split", "same"] = Field("split", description="alphas see their own half of the images or all")
     order: Literal["first", "second"] = Field("first", description="second: DARTS's unrolled step")
     mixed: Literal["merged", "plain"] = Field("merged", description="one convolution for many ops, or op by op")

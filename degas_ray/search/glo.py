@@ -1,0 +1,120 @@
+"""GLO: every image owns a latent vector, and the loss is how badly it is rebuilt (paper 3.2, eq. 2)."""
+
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from degas_ray.data.packs import Images
+
+_SAMPLE = 10_000  # images from which the principal axes are found
+_PIXELS = 16  # their side, at most: leading axes are smooth
+_CHUNK = 4096
+
+
+def pyramid(x: Tensor) -> list[Tensor]:
+    """Return the Laplacian pyramid of ``x`` [N, C, R, R]: band j at 1 / 2^j of the size, the low-pass rest last.
+
+    Band j is the level minus its Gaussian blur; the next level is the blur averaged 2x2. It ends where the size is
+    odd or would fall below two pixels. The pyramid is linear in ``x``.
+    """
+    levels = []
+    while x.shape[-1] % 2 == 0 and x.shape[-1] >= 4:
+        channels = x.shape[1]
+        kernel = _gaussian(channels).to(x)
+        blurred = F.conv2d(F.pad(x, (2, 2, 2, 2), mode="replicate"), kernel, groups=channels)
+        levels.append(x - blurred)
+        x = F.avg_pool2d(blurred, 2)
+    return [*levels, x]
+
+
+def reconstruction_loss(images: Tensor, target: Tensor, share: float, levels: str = "paper") -> Tensor:
+    """Return the loss of each image: ``(1 - share) * squared error + share * Lap1``.
+
+    Both terms are sums divided by the number of values of an image, so that they do not grow with the resolution.
+
+    Args:
+        images: Generated, [N, 3, R, R].
+        target: Real, [N, 3, R, R].
+        share: Of Lap1, in [0, 1].
+        levels: ``paper`` weighs band j by 2^(2j) (with sums of absolute values that is the plain mean of each band,
+            j = 0 the finest), ``inverse`` by 2^(-2j), as other ports do.
+
+    Returns:
+        Loss [N].
+    """
+    difference = images - target
+    values = difference[0].numel()
+    squared = difference.square().sum((1, 2, 3)) / values
+    if share == 0:
+        return squared
+    lap1 = torch.zeros_like(squared)
+    for j, band in enumerate(pyramid(difference)):
+        lap1 = lap1 + 4.0 ** (j if levels == "paper" else -j) * band.abs().sum((1, 2, 3)) / values
+    return (1 - share) * squared + share * lap1
+
+
+def project(latents: Tensor) -> Tensor:
+    """Return the nearest point of the unit ball for every row of ``latents`` [N, D]."""
+    inside: Tensor = latents / latents.norm(dim=1, keepdim=True).clamp_min(1.0)
+    return inside
+
+
+def start_latents(images: Images, dim: int, start: str, seed: int) -> Tensor:
+    """Return a latent for every image, inside the unit ball.
+
+    Args:
+        images: uint8 [N, R, R, 3].
+        dim: Length of a latent.
+        start: ``pca``: coordinates along the images' principal axes, scaled to a root-mean-square length of one;
+            axes that the images do not have are drawn. ``gaussian``: drawn.
+        seed: Of what is drawn.
+
+    Returns:
+        Latents [N, dim], float32.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    latents = torch.randn(len(images), dim, generator=draw) / dim**0.5
+    if start == "pca":
+        mean, axes = _principal_axes(images, dim)
+        if axes.shape[1]:
+            found = torch.cat([(small - mean) @ axes for small in _small(images)])
+            latents[:, : found.shape[1]] = found / found.square().sum(1).mean().sqrt().clamp_min(1e-12)
+            latents[:, found.shape[1] :] *= 0.1  # there to be used, without hiding what is known
+    return project(latents)
+
+
+def _principal_axes(images: Images, dim: int) -> tuple[Tensor, Tensor]:
+    """Return the mean [P] and the leading axes [P, <= dim], signs fixed so that they do not depend on the library."""
+    step = max(1, len(images) // _SAMPLE)
+    sample = torch.cat(list(_small(images[::step]))).double()
+    mean = sample.mean(0)
+    centred = sample - mean
+    values, vectors = torch.linalg.eigh(centred.T @ centred / len(sample))
+    order = values.argsort(descending=True)[:dim]
+    kept = order[values[order] > 1e-9 * values.max().clamp_min(1e-12)]
+    axes = vectors[:, kept]
+    largest = axes.abs().argmax(0)
+    axes = axes * axes[largest, torch.arange(axes.shape[1])].sign()
+    return mean.float(), axes.float()
+
+
+def _small(images: Images) -> Iterator[Tensor]:
+    """Yield flattened, reduced images [n, P] in [-1, 1], chunk by chunk."""
+    factor = 1
+    while images.shape[1] // factor > _PIXELS and images.shape[1] % (2 * factor) == 0:
+        factor *= 2
+    for start in range(0, len(images), _CHUNK):
+        chunk = torch.from_numpy(np.array(images[start : start + _CHUNK])).permute(0, 3, 1, 2).float()
+        yield F.avg_pool2d(chunk, factor).flatten(1) / 127.5 - 1
+
+
+@cache
+def _gaussian(channels: int) -> Tensor:
+    """Return a 5x5 Gaussian of standard deviation 1 for each channel [C, 1, 5, 5]: the outer product of 1-D ones."""
+    row = torch.exp(-torch.linspace(-2, 2, 5).double().square() / 2)
+    kernel = torch.outer(row, row)
+    return (kernel / kernel.sum()).expand(channels, 1, 5, 5).contiguous()

@@ -1,0 +1,179 @@
+"""MixedOps: every candidate operation of a connection at once, weighted by softmax(alpha) (paper eq. 1).
+
+Two ways to compute the same sum. :func:`plain` runs op by op, as the equation is written. The merged way rests on
+three facts, all exact:
+
+* In a search, normalisation has no affine part, so ``relu(bn(x))`` and ``relu(x)`` of a map are the same tensors for
+  every operation that reads it: :class:`Source` computes each once.
+* All four up-sample operations are transposed convolutions of that tensor, and the two plain convolutions are 3x3
+  ones: the weighted sum of their kernels is one kernel (:func:`upsample_kernel`, :func:`normal_kernel`).
+* A convolution dilated by two never mixes pixels of different parity: it is an undilated one on the four half-size
+  phases of the map, which a CPU runs several times faster (:func:`to_phases`).
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from degas_ray.space.operations import DECONV_PADDING, NONE, UpConv, transposed_kernel
+
+MixedOp = Mapping[str, nn.Module]
+
+# Stride -> (size, padding) of a kernel that holds all four up-sample operations.
+_FRAME = {2: (6, 2), 4: (6, 1)}
+
+
+class Source:
+    """What the connections that leave one map share, each computed once, when first asked for."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x = x  # [N, C, H, W]
+
+    @cached_property
+    def activated(self) -> Tensor:
+        """relu(bn(x)), what convolutions and up-sample operations read."""
+        return F.relu(_norm(self.x))
+
+    @cached_property
+    def rectified(self) -> Tensor:
+        """relu(x), what separable convolutions read."""
+        return F.relu(self.x)
+
+    @cached_property
+    def phases(self) -> Tensor:
+        """relu(x) by parity, what dilated convolutions read."""
+        return to_phases(self.rectified)
+
+    @cached_property
+    def max_pool(self) -> Tensor:
+        """The largest of every 3x3."""
+        return F.max_pool2d(self.x, 3, 1, 1)
+
+    @cached_property
+    def avg_pool(self) -> Tensor:
+        """The mean of every 3x3, borders left out."""
+        return F.avg_pool2d(self.x, 3, 1, 1, count_include_pad=False)
+
+
+def plain(ops: MixedOp, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """Return the weighted sum of the operations on ``x``, one by one."""
+    total: Tensor | None = None
+    for name, op in ops.items():
+        term = weights[name] * op(x)
+        total = term if total is None else total + term
+    assert total is not None, "a connection has at least one operation"
+    return total
+
+
+def merged_normal(ops: MixedOp, weights: Mapping[str, Tensor], source: Source) -> Tensor:
+    """Return the same sum for a connection that keeps the size."""
+    terms: list[Tensor] = []
+    if (kernel := normal_kernel(ops, weights)) is not None:
+        terms.append(F.conv2d(source.activated, kernel, padding=kernel.shape[-1] // 2))
+    for name, op in ops.items():
+        if name == "skip_connect":
+            terms.append(weights[name] * source.x)
+        elif name.endswith("pool_3x3"):
+            pooled = source.max_pool if name.startswith("max") else source.avg_pool
+            terms.append(_norm(pooled, weights[name]))
+        elif name.startswith("sep"):
+            *first, _ = list(op.children())[1:]  # its own ReLU is the source's
+            terms.append(_norm(_run(first, source.rectified), weights[name]))
+    if dilated := [name for name in ops if name.startswith("dil")]:
+        terms.append(_dilated(ops, weights, dilated, source))
+    return add_up(terms)
+
+
+def merged_upsample(entering: Iterable[tuple[MixedOp, Mapping[str, Tensor], Source]], stride: int) -> Tensor:
+    """Return the sum of several up-sample MixedOps of one stride into one map: a single transposed convolution."""
+    mixed = list(entering)
+    kernel = torch.cat([upsample_kernel(ops, weights, stride) for ops, weights, _ in mixed])
+    x = torch.cat([source.activated for _, _, source in mixed], dim=1) if len(mixed) > 1 else mixed[0][2].activated
+    return F.conv_transpose2d(x, kernel, stride=stride, padding=_FRAME[stride][1])
+
+
+def upsample_kernel(ops: MixedOp, weights: Mapping[str, Tensor], stride: int) -> Tensor:
+    """Return the weighted sum of the up-sample operations as one transposed kernel [in, out, 6, 6]."""
+    size, padding = _FRAME[stride]
+    terms = []
+    for name, op in ops.items():
+        core = list(op.children())[-1]
+        if isinstance(core, UpConv):
+            kernel, own_padding = transposed_kernel(core.weight, stride), (core.kernel - 1) // 2
+        else:
+            assert isinstance(core, nn.ConvTranspose2d), "an up-sample operation ends in one of two kinds"
+            kernel, own_padding = core.weight, DECONV_PADDING[core.kernel_size[0], stride]
+        before = padding - own_padding
+        after = size - kernel.shape[-1] - before
+        terms.append(F.pad(weights[name] * kernel, (before, after, before, after)))
+    return add_up(terms)
+
+
+def normal_kernel(ops: MixedOp, weights: Mapping[str, Tensor]) -> Tensor | None:
+    """Return the weighted sum of conv_1x1 and conv_3x3 as one kernel [out, in, k, k], or None without them."""
+    kernels = []
+    for name in ("conv_3x3", "conv_1x1"):
+        if name in ops:
+            core = list(ops[name].children())[-1]
+            assert isinstance(core, nn.Conv2d), "a plain convolution ends in one"
+            kernels.append(weights[name] * core.weight)
+    if len(kernels) == 2:
+        return kernels[0] + F.pad(kernels[1], (1, 1, 1, 1))
+    return kernels[0] if kernels else None
+
+
+def to_phases(x: Tensor) -> Tensor:
+    """Return the four parities of ``x`` [N, C, H, W], H and W even, as more images [4N, C, H/2, W/2]."""
+    n, c, h, w = x.shape
+    split = x.view(n, c, h // 2, 2, w // 2, 2).permute(3, 5, 0, 2, 4, 1)  # [2, 2, N, H/2, W/2, C]
+    return split.reshape(4 * n, h // 2, w // 2, c).permute(0, 3, 1, 2)
+
+
+def from_phases(x: Tensor) -> Tensor:
+    """Undo :func:`to_phases`."""
+    n, c, h, w = x.shape[0] // 4, *x.shape[1:]
+    split = x.permute(0, 2, 3, 1).reshape(2, 2, n, h, w, c).permute(2, 3, 0, 4, 1, 5)  # [N, H, 2, W, 2, C]
+    return split.reshape(n, 2 * h, 2 * w, c).permute(0, 3, 1, 2)
+
+
+def _dilated(ops: MixedOp, weights: Mapping[str, Tensor], names: list[str], source: Source) -> Tensor:
+    if source.x.shape[-1] % 2 or source.x.shape[-2] % 2:  # odd maps have no equal phases
+        return add_up(
+            [_norm(_run(list(ops[name].children())[1:-1], source.rectified), weights[name]) for name in names]
+        )
+    terms = []
+    for name in names:
+        _, depthwise, pointwise, _ = ops[name].children()
+        assert isinstance(depthwise, nn.Conv2d), "a dilated operation is ReLU, depthwise, pointwise, norm"
+        padding = depthwise.kernel_size[0] // 2
+        x = F.conv2d(source.phases, depthwise.weight, padding=padding, groups=depthwise.groups)
+        terms.append(_norm(pointwise(x), weights[name]))
+    return from_phases(add_up(terms))
+
+
+def _run(modules: Iterable[nn.Module], x: Tensor) -> Tensor:
+    for module in modules:
+        x = module(x)
+    return x
+
+
+def _norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Normalise by batch statistics and scale by one number: the backward pass yields its gradient at no cost."""
+    scale = None if weight is None else weight.expand(x.shape[1]).contiguous()
+    return F.batch_norm(x, None, None, scale, None, training=True)
+
+
+def add_up(terms: list[Tensor]) -> Tensor:
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+def op_weights(alphas: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+    """Return softmax(alpha) by operation, ``none`` left out: it adds nothing."""
+    weights = torch.softmax(alphas, dim=0).unbind()
+    return {name: weight for name, weight in zip(names, weights, strict=True) if name != NONE}
