@@ -1,0 +1,1 @@
+"""The command line: one module a verb, which parses, calls the public API and prints."""

@@ -1,0 +1,112 @@
+"""What GENOTYPE and RUN mean on a command line."""
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from degas_ray.cli.common import nearest
+from degas_ray.errors import InputError
+
+if TYPE_CHECKING:
+    from degas_ray.space import Genotype
+    from degas_ray.tracking import Tracking
+
+GENOTYPE_HELP = (
+    "GENOTYPE is a published name (degas-cifar10, degas-cifar10-n2, degas-stl10), a genotype such as "
+    "'N1a=conv_3x3(U0); ...', a JSON file, an MLflow run id, or 'random' (with --seed)."
+)
+HANDMADE_HELP = "Two generators designed by hand can be given instead: resnet (CT-GAN's) and dcgan."
+HANDMADE = ("resnet", "dcgan")
+RUN_HELP = (
+    "RUN is a run's name or its folder, a study's name (its promoted generator), an MLflow run id, "
+    "models:/NAME@champion, or a generator.ckpt."
+)
+GENERATOR_FILE = "generator.ckpt"
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+
+
+def find_genotype(text: str, home: Path, *, seed: int = 0, n: int = 1) -> "Genotype":
+    """Return the genotype that ``text`` means: see :data:`GENOTYPE_HELP`.
+
+    Args:
+        text: What was typed.
+        home: Where run ids are looked up.
+        seed: For ``random``.
+        n: Normal maps a stage, for ``random``.
+
+    Raises:
+        InputError: Where it means none, with what it could have been.
+    """
+    from degas_ray.space import Space
+    from degas_ray.space import find_genotype as find
+
+    if text == "random":
+        return Space(n=n).random(seed)
+    return find(_genotype_of_run(text, home) if _RUN_ID.fullmatch(text) else text)
+
+
+def find_architecture(text: str, home: Path, *, seed: int = 0, n: int = 1) -> "Genotype | str":
+    """Return a genotype, or the name of a hand-designed generator."""
+    return text if text in HANDMADE else find_genotype(text, home, seed=seed, n=n)
+
+
+def find_generator(text: str, home: Path) -> Path:
+    """Return the generator file that ``text`` means: see :data:`RUN_HELP`.
+
+    Raises:
+        InputError: Where there is none, with what there is.
+    """
+    if text.startswith("models:/"):
+        return _inside(_tracking(text, home).resolve_model(text), text)
+    if _RUN_ID.fullmatch(text):
+        return Path(_tracking(text, home).download(text, GENERATOR_FILE))
+    given = Path(text).expanduser()
+    if given.is_file():
+        return given
+    for folder in (home / "runs" / text, given):
+        if folder.is_dir():
+            return _inside(folder, text)
+    promotions = (home / "studies" / text / "promotion").glob(f"*/{GENERATOR_FILE}")
+    promoted = sorted(promotions, key=lambda path: path.stat().st_mtime)
+    if promoted:
+        return promoted[-1]
+    known = sorted(path.parent.name for path in (home / "runs").glob(f"*/{GENERATOR_FILE}"))
+    known += sorted({path.parents[2].name for path in (home / "studies").glob(f"*/promotion/*/{GENERATOR_FILE}")})
+    there = nearest(text, known) or (f"; there is: {', '.join(known[:8])}" if known else "; 'degas-ray tune' makes one")
+    raise InputError(f"no generator {text!r} in {home}{there}")
+
+
+def settings_of(generator: Path) -> dict[str, Any]:
+    """Return the images and the scoring that a generator's run or study was about, as dotted keys; empty if unknown."""
+    folder = generator.absolute().parent
+    for file in (folder / "task.json", folder.parent.parent / "study.json"):
+        if file.is_file():
+            config = json.loads(file.read_text(encoding="utf-8"))["config"]
+            data = {key: config[key] for key in ("dataset", "resolution", "data_dir", "limit")}
+            return data | {f"scores.{key}": value for key, value in config["scores"].items()}
+    return {}
+
+
+def _inside(folder: Path, text: str) -> Path:
+    file = folder / GENERATOR_FILE
+    if not file.is_file():
+        raise InputError(
+            f"{text} has no {GENERATOR_FILE}: its training has not ended; go on with --resume {folder.name}"
+        )
+    return file
+
+
+def _tracking(text: str, home: Path) -> "Tracking":
+    if not (home / "mlflow.db").exists():
+        raise InputError(f"{text} is looked up in MLflow, but {home} holds no runs; give the right --home")
+    from degas_ray.tracking import open_tracking
+
+    return open_tracking(home)
+
+
+def _genotype_of_run(run_id: str, home: Path) -> str:
+    tags = _tracking(run_id, home).find_run(run_id).tags
+    if "degas.genotype" not in tags:
+        raise InputError(f"run {run_id} has no genotype; choose a trial or a search in 'degas-ray ui'")
+    return str(tags["degas.genotype"])

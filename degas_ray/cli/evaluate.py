@@ -1,0 +1,122 @@
+"""``degas-ray evaluate``: scores of a generator, a folder of images or a pack."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from degas_ray.cli.arguments import RUN_HELP, find_generator, settings_of
+from degas_ray.cli.common import (
+    Verb,
+    build_config,
+    config_options,
+    emit_json,
+    home_option,
+    json_option,
+    print_facts,
+    quiet_option,
+)
+from degas_ray.cli.progress import View, open_view
+from degas_ray.cli.results import score_lines
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from degas_ray.config import Config
+
+    Batches = Iterable[NDArray[np.uint8]]
+
+
+@click.command(
+    "evaluate",
+    cls=Verb,
+    help="Score a trained generator, a folder of images or a pack against real images: Fréchet distance, inception "
+    "score, kernel distance, precision, recall, density and coverage, with the protocol of all of them.\n\n"
+    f"{RUN_HELP} Or a folder of image files, or a pack (*.arrow).",
+    examples={
+        "evaluate digits-1": "the generator that a study promoted, against the study's own images",
+        "evaluate train-1 --samples 10000 --seed 1 --json": "more samples, another draw",
+        "evaluate images --dataset cifar10 --set scores.extractor=inception": "anyone's images, by FID",
+        "evaluate generated.arrow --dataset digits": "a pack of generated images",
+    },
+)
+@click.argument("what", metavar="RUN")
+@config_options
+@click.option("--samples", type=int, metavar="N", help="Images to draw from a generator.  [default: 1,000]")
+@click.option("--extractor", metavar="NAME", help="inception, whose distance is called FID, or efficientnet-lite0.")
+@home_option
+@quiet_option
+@json_option
+def command(
+    what: str,
+    samples: int | None,
+    extractor: str | None,
+    home: Path,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    images = _images_at(Path(what).expanduser())
+    file = find_generator(what, home) if images is None else None
+    own = settings_of(file) if file is not None and options["config_file"] is None else {}
+    if options["dataset"] is not None:
+        own = {key: value for key, value in own.items() if key.startswith("scores.")}
+    elif "dataset" not in own and options["config_file"] is None:
+        raise click.UsageError("--dataset is missing: the real images to compare with, such as --dataset digits")
+    config = build_config(options, {"scores.samples": samples, "scores.extractor": extractor}, below=own)
+    with open_view(f"evaluate  {what}", quiet=quiet) as view:
+        batches, resolution, facts = _batches(config, images, file, view)
+        scores = _score(config, batches, resolution, home, facts)
+    if as_json:
+        emit_json({"what": what, "dataset": config.dataset, **scores.to_json()})
+    else:
+        print_facts({"scored": what, "against": config.dataset} | score_lines(scores))
+
+
+def _images_at(path: Path) -> Path | None:
+    """Return the folder of images or the pack that is meant, if none of a run's files is."""
+    if path.suffix == ".arrow":
+        return path
+    return path if path.is_dir() and not (path / "generator.ckpt").exists() else None
+
+
+def _batches(
+    config: "Config", images: Path | None, file: Path | None, view: View
+) -> tuple["Batches", int | None, Mapping[str, str]]:
+    """Return what to score, the resolution that the real images must have, and what the protocol is to say."""
+    if images is not None:
+        from degas_ray.data import open_pack
+        from degas_ray.scores import image_batches
+
+        source = open_pack(images) if images.suffix == ".arrow" else images
+        count = 0 if isinstance(source, Path) else len(source)  # a folder is counted while it is read
+        return _counted(image_batches(source, config.scores.batch), count, view), config.resolution, {}
+    assert file is not None
+    from degas_ray.gan import generate, load_generator
+
+    generator, meta = load_generator(file)
+    count, bn = config.scores.samples, config.scores.bn
+    batches = generate(generator, count, seed=config.seed, batch=config.scores.batch, bn=bn)
+    return _counted(batches, count, view), int(meta["resolution"]), {"bn": bn, "checkpoint": "last"}
+
+
+def _score(config: "Config", batches: "Batches", resolution: int | None, home: Path, facts: Mapping[str, str]) -> Any:
+    from degas_ray.data import prepare
+    from degas_ray.scores import load_extractor, reference_statistics, score
+
+    pack = prepare(config.dataset, home, resolution=resolution, data_dir=config.data_dir, limit=config.limit)
+    settings, cache = config.scores, home / "cache"
+    extractor = load_extractor(settings.extractor, cache, settings.weights)
+    count = settings.real if settings.real is not None else settings.samples
+    reference = reference_statistics(pack, extractor, count=count, cache=cache, batch=settings.batch)
+    return score(batches, extractor, reference, splits=settings.splits, seed=config.seed, protocol=facts)
+
+
+def _counted(batches: "Batches", count: int, view: View) -> "Iterator[NDArray[np.uint8]]":
+    done = 0
+    for images in batches:
+        yield images
+        done += len(images)
+        view.update("images", phase="score", step=done, steps=count)

@@ -1,0 +1,213 @@
+"""What comes out, for people and as JSON: of a study, a search, a training, a scoring."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from degas_ray.cli.common import print_facts, print_table
+from degas_ray.cli.progress import duration
+
+if TYPE_CHECKING:
+    from degas_ray.scores import Scores
+    from degas_ray.study import Row, SearchRun, StudyResult, TrainRun
+
+TRIAL_COLUMNS = ("trial", "outcome", "distance", "IS", "n", "params", "decided", "time", "genotype")
+
+
+def study_facts(result: "StudyResult") -> dict[str, Any]:
+    """Return a study as JSON."""
+    return {
+        "study": result.name,
+        "run_id": result.run_id,
+        "folder": result.folder,
+        "genotype": result.winner,
+        "trials": [{**row.to_json(), "score": row.score} for row in result.rows],
+        "reruns": [asdict(rerun) for rerun in result.reruns],
+        "promotion": asdict(result.promotion) if result.promotion is not None else None,
+        "pictures": result.pictures,
+        "seconds": result.seconds,
+        "next": result.next_command,
+    }
+
+
+def print_study(result: "StudyResult") -> None:
+    """Print a study: trials, re-ranking, winner, scores, pictures, what to type next."""
+    from degas_ray.scores import Scores
+    from degas_ray.space import Genotype
+
+    scored = [Scores.from_json(row.scores) for row in result.rows if row.scores]
+    name = scored[0].protocol.distance_name if scored else "score"
+    heading(f"Study {result.name}: {len(result.rows)} trials in {duration(result.seconds)}")
+    print_table(
+        TRIAL_COLUMNS,
+        [_trial_row(row, result.winner) for row in result.rows],
+        right=[column for column in TRIAL_COLUMNS if column != "outcome"],
+    )
+    if scored:
+        click.echo(f"distance: {name}, IS: inception score, both of the short training;\n{protocol_words(scored[0])}")
+        click.echo("decided: how far the search narrowed its choice: 0 % all operations alike, 100 % one left")
+    if result.reruns:
+        heading("Re-ranked with fresh seeds")
+        _print_reruns(result)
+    if result.winner:
+        genotype = Genotype.parse(result.winner)
+        heading(f"Winner {genotype.hash}")
+        click.echo(genotype.describe())
+        click.echo(f"As text: {genotype}")
+    if result.promotion is not None:
+        heading("Champion: the winner, trained to full length")
+        promotion = result.promotion
+        facts = {"model": f"{promotion.model} version {promotion.version}, alias champion"} if promotion.model else {}
+        facts |= {"outcome": promotion.outcome} if promotion.outcome != "completed" else {}
+        facts["size"] = size_words(promotion.parameters, promotion.macs)
+        print_facts(facts | score_lines(Scores.from_json(promotion.scores)))
+    print_pictures(result.pictures)
+    print_next(result.next_command)
+
+
+def size_words(parameters: int, macs: int) -> str:
+    """Return a generator's size in words."""
+    return f"{parameters:,} parameters, {macs / 1e6:,.1f} M multiply-adds an image"
+
+
+def heading(text: str) -> None:
+    """Print a heading with an empty line before it."""
+    click.echo("\n" + click.style(text, bold=True))
+
+
+def print_pictures(pictures: Mapping[str, str]) -> None:
+    """Print where pictures are."""
+    if pictures:
+        heading("Pictures")
+        print_facts(pictures)
+
+
+def print_next(command: str) -> None:
+    """Print what to type next."""
+    heading("Next")
+    click.echo(command + "\n")
+
+
+def score_lines(scores: "Scores") -> dict[str, str]:
+    """Return scores as facts; the distance comes with what it was measured by."""
+    return {
+        "distance": scores.sentence(),
+        "inception score": f"{scores.is_mean:.2f} ± {scores.is_std:.2f} ({scores.protocol.splits} splits)",
+        "kernel distance": f"{scores.kid:.4g}",
+        "precision, recall": f"{scores.precision:.2f}, {scores.recall:.2f}",
+        "density, coverage": f"{scores.density:.2f}, {scores.coverage:.2f}",
+        "protocol": protocol_words(scores) + f" [{scores.protocol.hash}]",
+    }
+
+
+def protocol_words(scores: "Scores") -> str:
+    """Return how scores were measured, in words."""
+    p = scores.protocol
+    parts = [f"{p.features_name}", f"{p.n_fake:,} samples against {p.n_real:,} real images", f"{p.bn} statistics of BN"]
+    return ", ".join(parts)
+
+
+def _trial_row(row: "Row", winner: str) -> tuple[str, ...]:
+    from degas_ray.space import Genotype
+
+    shown = ("★ " if row.genotype and row.genotype == winner else "") + str(row.number)
+    return (
+        shown,
+        row.outcome + (" (reused)" if row.reused else ""),
+        f"{row.score:,.1f}" if row.score is not None else "–",
+        f"{row.scores['is_mean']:.2f}" if row.scores else "–",
+        str(row.n or "–"),
+        f"{row.parameters:,}" if row.parameters else "–",
+        f"{100 * (1 - row.entropy[1]):.0f} %" if row.entropy else "–",
+        duration(row.seconds),
+        Genotype.parse(row.genotype).hash[:8] if row.genotype else "–",
+    )
+
+
+def _print_reruns(result: "StudyResult") -> None:
+    from degas_ray.scores import Scores
+    from degas_ray.space import Genotype
+
+    before = {row.genotype: row for row in result.rows}
+    rows = []
+    for rerun in result.reruns:
+        row = before.get(rerun.genotype)
+        fresh = f"{Scores.from_json(rerun.scores).fid:,.1f}" if rerun.scores else rerun.outcome
+        first = f"{row.score:,.1f}" if row is not None and row.score is not None else "–"
+        star = "★ " if rerun.genotype == result.winner else ""
+        rows.append((star + Genotype.parse(rerun.genotype).hash[:8], first, fresh))
+    columns = ("genotype", "in its trial", "with a fresh seed")
+    print_table(columns, rows, right=columns)
+
+
+def search_facts(run: "SearchRun") -> dict[str, Any]:
+    """Return a search as JSON."""
+    found = run.found
+    return {
+        "genotype": str(run.genotype),
+        "hash": run.genotype.hash,
+        "n": run.genotype.n,
+        "run": run.name,
+        "run_id": run.run_id,
+        "folder": run.folder,
+        "entropy": found.entropy,
+        "skip_share": found.skip_share,
+        "margin": found.margin,
+        "warnings": found.warnings,
+        "parameters": run.parameters,
+        "macs": run.macs,
+        "pictures": run.pictures,
+    }
+
+
+def print_search(run: "SearchRun") -> None:
+    """Print a search: the genotype, how decided it is, pictures, what to type next."""
+    genotype, found = run.genotype, run.found
+    heading(f"Genotype {genotype.hash} of {run.name}")
+    click.echo(genotype.describe())
+    click.echo(f"As text: {genotype}")
+    heading("How far the alphas decided")
+    begun, ended = found.entropy
+    print_facts(
+        {
+            "entropy": f"{begun:.3f} at the beginning, {ended:.3f} at the end (1: all operations alike, 0: one left)",
+            "margin": f"{found.margin:.3f} between the first and the second choice, on average",
+            "skip_connect": f"{100 * found.skip_share:.0f} % of the choices among normal operations",
+            "size": f"{size_words(run.parameters, run.macs)}, at the proxy's width",
+        }
+    )
+    for warning in found.warnings:
+        click.echo(click.style("Note:", fg="yellow") + f" {warning}")
+    print_pictures(run.pictures)
+    print_next(f"degas-ray train {run.run_id}")
+
+
+def train_facts(run: "TrainRun") -> dict[str, Any]:
+    """Return a training as JSON."""
+    return {
+        "run_id": run.run_id,
+        "run": run.name,
+        "folder": run.folder,
+        "generator": run.what,
+        "outcome": run.outcome,
+        "collapsed_at": run.collapsed_at,
+        "parameters": run.parameters,
+        "macs": run.macs,
+        "scores": run.scores.to_json(),
+        "pictures": run.pictures,
+    }
+
+
+def print_train(run: "TrainRun") -> None:
+    """Print a training: outcome, scores, pictures, what to type next."""
+    heading(f"Training {run.name}: {run.outcome}")
+    if run.collapsed_at is not None:
+        click.echo(f"The images became copies of a few from step {run.collapsed_at:,} on; see the samples.")
+    size = size_words(run.parameters, run.macs)
+    print_facts({"generator": run.what, "size": size, "folder": str(run.folder), "run id": run.run_id})
+    heading("Scores")
+    print_facts(score_lines(run.scores))
+    print_pictures(run.pictures)
+    print_next(f"degas-ray sample {run.name} --grid --out samples.png")

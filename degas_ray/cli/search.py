@@ -1,0 +1,81 @@
+"""``degas-ray search``: one differentiable search."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from degas_ray.cli.common import (
+    Verb,
+    build_config,
+    config_options,
+    emit_json,
+    home_option,
+    json_option,
+    quiet_option,
+    refuse_with_resume,
+    stop_on_signals,
+)
+from degas_ray.cli.progress import open_view
+from degas_ray.cli.results import print_search, search_facts
+from degas_ray.cli.watch import loop_progress
+
+
+@click.command(
+    "search",
+    cls=Verb,
+    examples={
+        "search": "the embedded digits",
+        "search --dataset fashion-mnist --steps 2000 -n 2 --json": "longer, two normal maps a stage, facts as JSON",
+        "search --dataset folder:photos --resolution 32 --name photos": "your own images",
+        "search --resume photos": "go on with a search that was stopped",
+    },
+)
+@config_options
+@click.option("-n", "n", type=int, metavar="N", help="Normal maps a stage, 1 to 3.  [default: 1]")
+@click.option("--steps", type=int, metavar="N", help="Steps of each kind: weights, alphas.")
+@click.option("--width", type=int, metavar="N", help="Channels of every map.")
+@click.option("--pick", metavar="last|best-margin", help="The genotype of which report.  [default: last]")
+@click.option("--name", metavar="RUN", help="Name of the run.  [default: search and a number]")
+@click.option("--resume", metavar="RUN", help="Go on with a run, under the settings that it was begun with.")
+@home_option
+@quiet_option
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    n: int | None,
+    steps: int | None,
+    width: int | None,
+    pick: str | None,
+    name: str | None,
+    resume: str | None,
+    home: Path,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Search a generator (GLO-DARTS): train the supernet and its alphas, prune it to a genotype.
+
+    The run's folder keeps settings, statistics, the genotype of every report, figures and checkpoints.
+    """
+    refuse_with_resume(ctx, resume)
+    overrides = {"search.n": n, "search.steps": steps, "search.width": width, "prune.pick": pick}
+    config = build_config(options, overrides)
+    from degas_ray.study import run_search
+
+    title = f"search  {resume or name or config.dataset}"
+    with stop_on_signals() as should_stop, open_view(title, quiet=quiet) as view:
+        run = run_search(
+            config,
+            home,
+            name=resume or name,
+            resume=resume is not None,
+            on_progress=loop_progress(view),
+            should_stop=should_stop,
+        )
+    if as_json:
+        emit_json(search_facts(run))
+    else:
+        print_search(run)

@@ -1,0 +1,171 @@
+"""``degas-ray tune``: a study over trials, from images to a champion."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from degas_ray.cli.common import (
+    Verb,
+    build_config,
+    config_options,
+    emit_json,
+    home_option,
+    json_option,
+    print_facts,
+    print_table,
+    quiet_option,
+    refuse_with_resume,
+)
+from degas_ray.cli.progress import duration, open_view
+from degas_ray.cli.results import print_study, study_facts
+from degas_ray.cli.watch import extractor_of, study_events
+
+if TYPE_CHECKING:
+    from degas_ray.study import Plan
+
+_UNITS = {"s": 1 / 3600, "m": 1 / 60, "h": 1.0, "d": 24.0}
+
+
+def _hours(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value.strip())
+    if match is None or not float(match[1]):
+        raise click.BadParameter(f"got {value!r}, expected a number with s, m, h or d, such as 90m or 2h")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
+    return None if value is None else [name.strip() for name in value.split(",")]
+
+
+@click.command(
+    "tune",
+    cls=Verb,
+    examples={
+        "tune": "the embedded study: digits, a few minutes on two cores",
+        "tune --dataset stl --name stl-first --trials 12": "STL-10 at 48x48",
+        "tune --dataset cifar10 --dry-run": "what a study would do and cost; nothing is run",
+        "tune --resume digits-1": "go on with a study that was stopped, from its last checkpoints",
+        "tune --resume digits-1 --extend-trials 4": "four trials more",
+        "tune --set search.steps=1000 --set study.tune=[search.lr,search.alpha_lr]": "other settings",
+    },
+)
+@config_options
+@click.option("--name", metavar="STUDY", help="Name of the study.  [default: the dataset and a number]")
+@click.option("--trials", type=int, metavar="N", help="Trials to run.")
+@click.option(
+    "--objectives", metavar="A,B", callback=_names, help="fid, or fid with parameters or macs (Pareto front)."
+)
+@click.option("--max-parameters", type=int, metavar="N", help="Larger generators are not trained.")
+@click.option("--repeats", type=int, metavar="N", help="Proxy trainings of each genotype, to measure noise.")
+@click.option("--time-budget", metavar="TIME", callback=_hours, help="No new trials after so long, such as 90m or 2h.")
+@click.option("--on-finish", metavar="COMMAND", help="Run this when the study ends.")
+@click.option("--resume", metavar="STUDY", help="Go on with a study, under the settings that it was begun with.")
+@click.option("--extend-trials", type=click.IntRange(1), metavar="N", help="With --resume: trials more than before.")
+@click.option("--dry-run", is_flag=True, help="Print settings, trials, time and disk; run and write nothing.")
+@home_option
+@quiet_option
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    name: str | None,
+    trials: int | None,
+    objectives: list[str] | None,
+    max_parameters: int | None,
+    repeats: int | None,
+    time_budget: float | None,
+    on_finish: str | None,
+    resume: str | None,
+    extend_trials: int | None,
+    dry_run: bool,
+    home: Path,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Search over trials with Ray Tune, re-rank the best, train the winner to full length and register it.
+
+    A trial is one differentiable search, pruned to a genotype, a short training of that generator, and its scores.
+    Optuna proposes the search's settings, Ray Tune runs trials side by side, MLflow records them.
+    """
+    refuse_with_resume(ctx, resume, "extend_trials")
+    if extend_trials is not None and resume is None:
+        raise click.UsageError("--extend-trials goes with --resume STUDY; for a new study use --trials")
+    if resume is None:
+        overrides = {
+            "study.trials": trials,
+            "study.objectives": objectives,
+            "study.max_parameters": max_parameters,
+            "study.repeats": repeats,
+            "study.budget.hours": time_budget,
+            "study.on_finish": on_finish,
+        }
+        config = build_config(options, overrides)
+    if dry_run:
+        from degas_ray.study import make_plan
+
+        _print_plan(make_plan(config, home), as_json)
+        return
+    from degas_ray.study import run_study
+
+    extractor = extractor_of(home, resume) if config is None else config.scores.extractor
+    title = f"tune  {resume or name or options['dataset'] or 'digits'}"
+    with open_view(title, quiet=quiet) as view:
+        result = run_study(
+            config,
+            home,
+            name=resume or name,
+            resume=resume is not None,
+            extend=extend_trials or 0,
+            on_event=study_events(view, extractor),
+        )
+    if as_json:
+        emit_json(study_facts(result))
+    else:
+        print_study(result)
+
+
+def _print_plan(plan: "Plan", as_json: bool) -> None:
+    from degas_ray.config import dump
+
+    if as_json:
+        emit_json(
+            {
+                "config": plan.config.model_dump(mode="json"),
+                "images": plan.images,
+                "data": plan.data,
+                "trials": plan.trials,
+                "concurrent": plan.concurrent,
+                "seconds": plan.seconds,
+                "total_seconds": plan.total_seconds,
+                "disk": plan.disk,
+            }
+        )
+        return
+    click.echo(dump(plan.config))
+    keys = list(plan.trials[0])
+    heads = [key.rpartition(".")[2].replace("_", " ") for key in keys]
+    print_table(
+        ("trial", *heads),
+        [(str(index), *(_short(values[key]) for key in keys)) for index, values in enumerate(plan.trials)],
+        right=("trial",),
+    )
+    images = f"{plan.images:,} images, " if plan.images is not None else ""
+    print_facts(
+        {
+            "data": f"{plan.config.dataset}: {images}{plan.data}",
+            "a trial": ", ".join(f"{phase} {duration(plan.seconds[phase])}" for phase in ("search", "proxy", "score")),
+            "promotion": duration(plan.seconds["full"]) if plan.config.study.promote else "off",
+            "in all": f"about {duration(plan.total_seconds)}, {plan.concurrent} trials side by side",
+            "disk": f"about {plan.disk / 1e6:,.0f} MB",
+        }
+    )
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

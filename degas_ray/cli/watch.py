@@ -1,0 +1,68 @@
+"""From what studies and loops report to what a view shows."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from degas_ray.cli.progress import View, describe_metrics
+
+if TYPE_CHECKING:
+    from degas_ray.loop import Progress
+    from degas_ray.study.events import Event
+
+
+def distance_name(extractor: str) -> str:
+    """Return what a Fréchet distance on this extractor's features is called: only Inception's is FID."""
+    return "FID" if extractor == "inception" else "Fréchet distance"
+
+
+def extractor_of(home: Path, study: str) -> str:
+    """Return the extractor that a study's scores are measured with."""
+    from degas_ray.study.store import StudyFolder
+
+    return str(StudyFolder(home, study).read()["config"]["scores"]["extractor"])
+
+
+def study_events(view: View, extractor: str) -> "Callable[[Event], None]":
+    """Return a receiver of a study's events that keeps ``view`` up to date.
+
+    Args:
+        view: Where to show them.
+        extractor: Named with every score.
+    """
+    name = distance_name(extractor)
+    total: int | None = None
+    ended: set[int] = set()
+
+    def receive(event: "Event") -> None:
+        nonlocal total
+        if event.kind == "message":
+            view.message(event.text)
+        elif event.kind == "plan":
+            total = event.steps
+        elif event.kind == "end":
+            if event.trial is not None and event.outcome != "interrupted":
+                ended.add(event.trial)
+            note = "" if event.score is None else f"{name} {event.score:,.1f}"
+            view.update(event.work, state=event.outcome or "completed", note=note)
+        elif event.work:
+            view.update(event.work, phase=event.phase, step=event.step, steps=event.steps)
+        best = "" if event.best is None else f"{name} {event.best:,.1f} ({extractor} features)"
+        view.summary(done=len(ended), total=total, left=event.eta, best=best)
+
+    return receive
+
+
+def loop_progress(view: View) -> "Callable[[Progress], None]":
+    """Return a receiver of a loop's progress: a row a phase, the last one ended when the next begins."""
+    current = ""
+
+    def receive(progress: "Progress") -> None:
+        nonlocal current
+        if current and current != progress.phase:
+            view.update(current, state="completed")
+        current = progress.phase
+        note = describe_metrics(progress.metrics)
+        view.update(current, phase=current, step=progress.step, steps=progress.steps, note=note)
+
+    return receive
