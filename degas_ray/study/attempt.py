@@ -1,0 +1,131 @@
+"""One worker's go at one job: its place, its tracker, its clock; it knows no Ray."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from degas_ray.config import Config, from_tree
+from degas_ray.errors import Interrupted
+from degas_ray.loop import Progress
+from degas_ray.study.store import StudyFolder, read_json, write_json
+from degas_ray.study.work import Place
+from degas_ray.tracking import Address, RunDirectory, Tracking, both
+from degas_ray.tracking.runs import Role
+
+FAILURE = "failure.json"
+SPENT = "spent.json"
+LOOK_SECONDS = 0.5  # between two looks for a request to stop
+NOTE_SECONDS = 5.0  # between two notes of the time spent
+
+Report = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all jobs of a study share; crosses to workers as JSON.
+
+    Args:
+        home: The home directory.
+        study: The study's name.
+        config: The study's settings.
+        pack: The images' file.
+        uri: MLflow's address.
+        experiment: MLflow's experiment.
+        parent: The study's run.
+    """
+
+    home: Path
+    study: str
+    config: Config
+    pack: Path
+    uri: str
+    experiment: str
+    parent: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object that :meth:`from_json` reads."""
+        return {
+            "home": str(self.home),
+            "study": self.study,
+            "config": self.config.model_dump(mode="json"),
+            "pack": str(self.pack),
+            "uri": self.uri,
+            "experiment": self.experiment,
+            "parent": self.parent,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Context":
+        """Return what :meth:`to_json` wrote."""
+        paths = {"home": Path(value["home"]), "pack": Path(value["pack"]), "config": from_tree(value["config"])}
+        return cls(**{**value, **paths})
+
+    @property
+    def folder(self) -> StudyFolder:
+        """The study's folder."""
+        return StudyFolder(self.home, self.study)
+
+    @property
+    def tracking(self) -> Tracking:
+        """The door to MLflow."""
+        return Tracking(Address(self.home, self.uri, self.experiment))
+
+
+class Attempt:
+    """One worker's go at one job: its place, how long it took in all, and a note of what went wrong.
+
+    Args:
+        context: The study's.
+        folder: The job's.
+        role: Of its MLflow run.
+        name: Of its MLflow run.
+        report: Takes what the driver should see.
+    """
+
+    def __init__(self, context: Context, folder: Path, role: Role, name: str, report: Report) -> None:
+        self.context, self.folder, self._report = context, folder, report
+        key = f"{context.study}/{folder.relative_to(context.folder.root).as_posix()}"
+        mlflow = context.tracking.run(name, role, key=key, parent=context.parent)
+        self.tracker = both(mlflow, RunDirectory(folder))
+        self.tracker.tags({"degas.study": context.study, "degas.folder": str(folder)})
+        self._before = float((read_json(folder / SPENT) or {}).get("seconds", 0.0))
+        self._began = self._noted = time.monotonic()
+        self._looked, self._stop = 0.0, False
+
+    @property
+    def seconds(self) -> float:
+        """Spent in all attempts together."""
+        return self._before + time.monotonic() - self._began
+
+    def place(self, folder: Path | None = None) -> Place:
+        """Return where to work: the job's folder, or one of its own below it."""
+        return Place(self.context.home, folder or self.folder, self.tracker, self._progress, self._should_stop)
+
+    def say(self, text: str) -> None:
+        """Have the driver show one line."""
+        self._report({"phase": f"message {time.monotonic()}", "message": text})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        write_json(self.folder / SPENT, {"seconds": self.seconds})
+        if error is not None:
+            self.tracker.finish("interrupted" if isinstance(error, Interrupted) else "failed")
+
+    def _progress(self, progress: Progress) -> None:
+        self._report({"phase": progress.phase, "step": progress.step, "steps": progress.steps})
+        if time.monotonic() - self._noted > NOTE_SECONDS:
+            self._noted = time.monotonic()
+            write_json(self.folder / SPENT, {"seconds": self.seconds})
+
+    def _should_stop(self) -> bool:
+        now = time.monotonic()
+        if not self._stop and now - self._looked > LOOK_SECONDS:
+            self._looked, self._stop = now, self.context.folder.stop.exists()
+        return self._stop

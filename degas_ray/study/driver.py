@@ -1,0 +1,367 @@
+"""The driver's side of a study: which job comes next, what its end means, when to stop."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from degas_ray.errors import DegasError
+from degas_ray.loop import ShouldStop
+from degas_ray.scores import Scores
+from degas_ray.study.attempt import SPENT, Context
+from degas_ray.study.estimate import Estimate
+from degas_ray.study.events import Event, OnEvent
+from degas_ray.study.jobs import Job
+from degas_ray.study.promote import candidates, rerank_tasks
+from degas_ray.study.proposals import Proposal, Proposals
+from degas_ray.study.seeds import derive
+from degas_ray.study.store import Row, read_json, write_json
+from degas_ray.study.trial import trial_task
+from degas_ray.study.worker import FAILURE
+
+ALIKE = 3  # first trials that fail in the same way: nothing better is to be expected
+SAVE_SECONDS = 5.0
+GRACE_SECONDS = 60.0  # for workers to reach the end of a step and write a checkpoint
+
+
+@dataclass
+class Ledger:
+    """What a study has spent, across all attempts; ``study.json`` holds it.
+
+    Args:
+        seconds: With at least one driver running.
+        gpu_seconds: Of all GPUs reserved by running jobs.
+    """
+
+    seconds: float = 0.0
+    gpu_seconds: float = 0.0
+
+    def exceeds(self, context: Context) -> str:
+        """Return which limit of the budget is spent, or nothing."""
+        budget, hours = context.config.study.budget, self.seconds / 3600
+        spent = {
+            "budget.hours": (budget.hours, hours),
+            "budget.gpu_hours": (budget.gpu_hours, self.gpu_seconds / 3600),
+            "budget.dollars": (budget.dollars, hours * budget.dollars_per_hour),
+        }
+        return next((name for name, (limit, value) in spent.items() if limit is not None and value >= limit), "")
+
+
+@dataclass
+class Monitor:
+    """Turns what workers report into events, notices when to stop, keeps the books.
+
+    Args:
+        context: The study's.
+        on_event: Who watches.
+        should_stop: Who may end it.
+        estimate: Of the time left.
+        ledger: Of the time spent.
+        save: Writes the ledger into ``study.json``.
+        gpus: Reserved for each job.
+    """
+
+    context: Context
+    on_event: OnEvent
+    should_stop: ShouldStop
+    estimate: Estimate
+    ledger: Ledger
+    save: Callable[[], None]
+    gpus: float = 0.0
+    best: float | None = None
+    stopping: bool = False
+    running: dict[str, Job] = field(default_factory=dict)
+    waiting: tuple[int, int, bool] = (0, 0, False)  # trials, re-rankings, promotion that are still to begin
+    _last: float = field(default_factory=time.monotonic)
+    _saved: float = 0.0
+    _stopped_at: float = 0.0
+
+    def begin(self, job: Job) -> None:
+        """Say that a job goes to a worker."""
+        self.running[job.key] = job
+        self._emit("start", job)
+
+    def end(self, job: Job, outcome: str, score: float | None, genotype: str = "") -> None:
+        """Say that a job is over."""
+        self.running.pop(job.key, None)
+        self.estimate.ended(job.key)
+        if score is not None and job.task["kind"] == "trial":
+            self.best = score if self.best is None else min(self.best, score)
+        self._emit("end", job, outcome=outcome, score=score, genotype=genotype)
+
+    def gone(self, job: Job) -> None:
+        """Take note that a job is not over and not running."""
+        self.running.pop(job.key, None)
+        self.estimate.ended(job.key)
+
+    def say(self, text: str) -> None:
+        """Show one line."""
+        self.on_event(Event("message", text=text))
+
+    def progress(self, job: Job, report: Mapping[str, Any]) -> None:
+        """Pass on what a worker reported."""
+        if "message" in report:
+            self.say(str(report["message"]))
+            return
+        phase, step, steps = str(report["phase"]), int(report["step"]), int(report["steps"])
+        self.estimate.note(job.key, phase, step, steps)
+        self._emit("progress", job, phase=phase, step=step, steps=steps)
+
+    def tick(self) -> None:
+        """Keep the books, and ask the workers to pause where that is wanted.
+
+        Raises:
+            DegasError: Where they do not within a minute.
+        """
+        now = time.monotonic()
+        self.ledger.seconds += now - self._last
+        self.ledger.gpu_seconds += (now - self._last) * self.gpus * len(self.running)
+        self._last = now
+        if now - self._saved > SAVE_SECONDS:
+            self._saved = now
+            self.save()
+        if not self.stopping and self.should_stop():
+            self.stop()
+            self.say("pausing: the workers finish their step and write a checkpoint")
+        if self.stopping and now - self._stopped_at > GRACE_SECONDS:
+            raise DegasError("the workers did not pause within a minute; they are ended now, and lose a few steps")
+
+    def stop(self) -> None:
+        """Ask the workers to pause."""
+        self.stopping, self._stopped_at = True, time.monotonic()
+        self.context.folder.stop.touch()
+
+    def _emit(self, kind: Any, job: Job, **more: Any) -> None:
+        self.on_event(
+            Event(
+                kind,
+                work=job.key,
+                trial=job.task.get("number"),
+                best=self.best,
+                eta=self.estimate.left(*self.waiting),
+                **more,
+            )
+        )
+
+
+class StudyQueue:
+    """Trials from Optuna, then re-rankings of the best.
+
+    Args:
+        context: The study's.
+        proposals: Optuna.
+        monitor: Told of everything.
+        total: Trials that there shall be.
+    """
+
+    def __init__(self, context: Context, proposals: Proposals, monitor: Monitor, total: int) -> None:
+        self._context, self._proposals, self._monitor = context, proposals, monitor
+        self._total = total
+        self._resumed: list[Proposal] = []
+        for proposal in proposals.running():
+            row = context.folder.row(proposal.number)
+            if row is None:
+                self._resumed.append(proposal)
+            else:
+                self._tell(row)
+        self._again: list[Job] = []
+        self._deaths: dict[str, int] = {}
+        self._reruns: list[Job] | None = None
+        self._failures: list[tuple[str, str]] | None = []
+        self.problem = ""
+        scores = [row.score for row in context.folder.rows() if row.score is not None]
+        monitor.best = min(scores, default=None)
+
+    def next(self) -> Job | None:
+        """Return the next job: one whose worker died, a trial begun earlier, a new trial, a re-ranking."""
+        job = None if self._monitor.stopping else self._choose()
+        self._monitor.waiting = self._waiting()
+        if job is not None:
+            self._monitor.begin(job)
+        return job
+
+    def exhausted(self) -> bool:
+        """Return whether there will be no more jobs."""
+        return self._monitor.stopping or (self._reruns is not None and not self._reruns and not self._again)
+
+    def progress(self, job: Job, report: Mapping[str, Any]) -> None:
+        """Pass on what a worker reported."""
+        self._monitor.progress(job, report)
+
+    def tick(self) -> None:
+        """Keep the books."""
+        self._monitor.tick()
+
+    def ended(self, job: Job, error: str = "") -> None:
+        """Find out what became of a job from its folder, and tell Optuna."""
+        folder = Path(job.task["folder"])
+        if error and not (folder / "result.json").exists() and self._retry(job, folder, error):
+            return
+        if job.task["kind"] == "rerank":
+            result = read_json(folder / "result.json") or {"outcome": "failed", "scores": {}}
+            score = Scores.from_json(result["scores"]).fid if result["scores"] else None
+            self._monitor.end(job, result["outcome"], score, job.task["genotype"])
+            return
+        row = self._context.folder.row(job.task["number"])
+        if row is None:  # it was asked to pause
+            self._monitor.end(job, "interrupted", None)
+            return
+        self._tell(row)
+        self._monitor.end(job, row.outcome, row.score, row.genotype)
+        self._watch(row)
+
+    def _choose(self) -> Job | None:
+        if self._again:
+            return self._again.pop(0)
+        if self._resumed:
+            return self._trial(self._resumed.pop(0))
+        if self._open():
+            return self._trial(self._proposals.ask()) if self._proposals.ready() else None
+        if any(job.task["kind"] == "trial" for job in self._monitor.running.values()):
+            return None
+        if self._reruns is None:
+            self._reruns = self._plan_reruns()
+        return self._reruns.pop(0) if self._reruns else None
+
+    def _open(self) -> bool:
+        """Return whether another trial may be proposed."""
+        if len(self._proposals) >= self._total:
+            return False
+        spent = self._monitor.ledger.exceeds(self._context)
+        if spent:
+            self._monitor.say(f"no more trials: {spent} is spent")
+            self._total = len(self._proposals)
+        return not spent
+
+    def _trial(self, proposal: Proposal) -> Job:
+        return Job(f"trial {proposal.number}", trial_task(self._context, proposal.number, proposal.params))
+
+    def _plan_reruns(self) -> list[Job]:
+        chosen = candidates(self._context.folder.rows(), self._context.config)
+        tasks = rerank_tasks(self._context, chosen) if len(chosen) > 1 else []
+        jobs = [Job(f"re-rank {index + 1} of {len(tasks)}", task) for index, task in enumerate(tasks)]
+        return [job for job in jobs if not (Path(job.task["folder"]) / "result.json").exists()]
+
+    def _waiting(self) -> tuple[int, int, bool]:
+        trials = self._total - len(self._proposals) + len(self._resumed)
+        study = self._context.config.study
+        expected = min(study.rerank.top, self._total) * study.rerank.seeds
+        return trials, len(self._reruns) if self._reruns is not None else expected, study.promote
+
+    def _retry(self, job: Job, folder: Path, error: str) -> bool:
+        """Hand a job out again whose worker died; write down the failure of one that failed by itself."""
+        failure = read_json(folder / FAILURE)
+        allowed = self._context.config.study.max_failures
+        deaths = self._deaths[job.key] = self._deaths.get(job.key, 0) + 1
+        if failure is None and deaths <= allowed:
+            self._monitor.gone(job)
+            self._monitor.say(
+                f"{job.key}: its worker died; it goes on from its last checkpoint ({deaths} of {allowed})"
+            )
+            self._again.append(job)
+            return True
+        if failure is None:
+            failure = {
+                "kind": "WorkerDied",
+                "error": f"{error}\nthe worker died {deaths} times; is there enough memory?",
+            }
+        self._fail(job, folder, failure)
+        return False
+
+    def _fail(self, job: Job, folder: Path, failure: Mapping[str, Any]) -> None:
+        run = self._context.tracking.find_key(f"{self._context.study}/{folder.relative_to(self._context.folder.root)}")
+        if run is not None:
+            self._context.tracking.close_run(run.run_id, "failed")
+        run_id = run.run_id if run is not None else ""
+        if job.task["kind"] == "trial":
+            number = job.task["number"]
+            row = Row(
+                number,
+                "failed",
+                job.task["params"],
+                derive(self._context.config.seed, "trial", number),
+                seconds=float((read_json(folder / SPENT) or {}).get("seconds", 0.0)),
+                run_id=run_id,
+                error=failure["error"],
+            )
+            write_json(folder / "result.json", row.to_json())
+        else:
+            self._monitor.say(f"{job.key} failed: {failure['error'].strip().splitlines()[-1]}")
+
+    def _tell(self, row: Row) -> None:
+        values = row.objectives(self._context.config.study.objectives)
+        milestones = {int(step): value for step, value in row.milestones.items()}
+        self._proposals.tell(row.number, row.outcome, values, milestones)
+
+    def _watch(self, row: Row) -> None:
+        """Stop the study where its first trials all fail in the same way."""
+        if self._failures is None:
+            return
+        if row.outcome != "failed":
+            self._failures = None
+            return
+        self._failures.append((row.error.strip().splitlines()[-1], row.error))
+        alike = len({last for last, _ in self._failures}) == 1
+        if len(self._failures) == min(ALIKE, self._total) and alike:
+            self.problem = (
+                f"the first {len(self._failures)} trials failed in the same way:\n\n{self._failures[0][1].strip()}"
+            )
+            self._monitor.stop()
+
+
+class ListQueue:
+    """A few jobs that must succeed.
+
+    Args:
+        context: The study's.
+        monitor: Told of everything.
+        jobs: In order.
+    """
+
+    def __init__(self, context: Context, monitor: Monitor, jobs: Sequence[Job]) -> None:
+        self._context, self._monitor = context, monitor
+        self._jobs = [job for job in jobs if not (Path(job.task["folder"]) / "result.json").exists()]
+        self._deaths = 0
+        self.problem = ""
+
+    def next(self) -> Job | None:
+        """Return the next job."""
+        self._monitor.waiting = (0, 0, False)
+        if self._monitor.stopping or not self._jobs:
+            return None
+        job = self._jobs.pop(0)
+        self._monitor.begin(job)
+        return job
+
+    def exhausted(self) -> bool:
+        """Return whether there will be no more jobs."""
+        return self._monitor.stopping or not self._jobs
+
+    def progress(self, job: Job, report: Mapping[str, Any]) -> None:
+        """Pass on what a worker reported."""
+        self._monitor.progress(job, report)
+
+    def tick(self) -> None:
+        """Keep the books."""
+        self._monitor.tick()
+
+    def ended(self, job: Job, error: str = "") -> None:
+        """Hand out a job again whose worker died; note a failure."""
+        folder = Path(job.task["folder"])
+        result = read_json(folder / "result.json")
+        if result is not None:
+            self._monitor.end(job, result["outcome"], Scores.from_json(result["scores"]).fid, result["genotype"])
+        elif not error:
+            self._monitor.end(job, "interrupted", None)
+        elif (failure := read_json(folder / FAILURE)) is not None:
+            self._monitor.end(job, "failed", None)
+            self.problem = f"{job.key} failed:\n\n{failure['error'].strip()}"
+        elif self._deaths < self._context.config.study.max_failures:
+            self._deaths += 1
+            self._monitor.gone(job)
+            self._monitor.say(f"{job.key}: its worker died; it goes on from its last checkpoint")
+            self._jobs.append(job)
+        else:
+            self._monitor.end(job, "failed", None)
+            self.problem = f"{job.key}: its worker died {self._deaths + 1} times; is there enough memory?\n\n{error}"

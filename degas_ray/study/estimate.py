@@ -1,0 +1,110 @@
+"""How long a study still takes, from how long its steps have taken."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from degas_ray.config import Config, TrainConfig
+
+
+@dataclass
+class _Pace:
+    steps: int = 0
+    seconds: float = 0.0
+    length: int = 0  # steps that the phase has
+
+
+@dataclass
+class Estimate:
+    """Seconds a step of each phase, and what that makes of the rest.
+
+    Args:
+        config: The study's.
+        concurrent: Trials side by side.
+        clock: Seconds, for tests.
+    """
+
+    config: Config
+    concurrent: int
+    clock: Callable[[], float] = time.monotonic
+    _paces: dict[str, _Pace] = field(default_factory=dict)
+    _at: dict[str, tuple[str, int, float]] = field(default_factory=dict)
+
+    def note(self, work: str, phase: str, step: int, steps: int) -> None:
+        """Take note of where a piece of work stands."""
+        now = self.clock()
+        pace = self._paces.setdefault(phase, _Pace())
+        pace.length = steps
+        before, last, then = self._at.get(work, ("", 0, now))
+        if before == phase and step > last:
+            pace.steps += step - last
+            pace.seconds += now - then
+        self._at[work] = (phase, step, now)
+
+    def ended(self, work: str) -> None:
+        """Take note that a piece of work is over."""
+        self._at.pop(work, None)
+
+    def left(self, trials: int, reruns: int, promotion: bool) -> float | None:
+        """Return the seconds until all is done, or ``None`` while that cannot be told.
+
+        Args:
+            trials: Not begun yet.
+            reruns: Re-rankings not begun yet.
+            promotion: Whether the winner will be trained, and has not been begun.
+        """
+        proxy, search = self._seconds(("proxy", "score")), self._seconds(("search",))
+        if search is None and not trials and not any(phase == "search" for phase, _, _ in self._at.values()):
+            search = 0.0
+        full = self._promotion() if promotion else 0.0
+        running = [self._rest(phase, step, proxy) for phase, step, _ in self._at.values()]
+        if proxy is None or search is None or full is None or None in running:
+            return None
+        waiting = [search + proxy] * trials + [proxy] * reruns
+        return makespan([value for value in running if value is not None], waiting, self.concurrent) + full
+
+    def _rest(self, phase: str, step: int, proxy: float | None) -> float | None:
+        """Return the seconds that a running piece of work still takes."""
+        pace = self._paces[phase]
+        if not pace.steps:
+            return None
+        own = max(0, pace.length - step) * pace.seconds / pace.steps
+        if phase == "search":
+            return None if proxy is None else own + proxy
+        after = self._seconds(("score",)) if phase in ("proxy", "full") else 0.0
+        return None if after is None else own + after
+
+    def _seconds(self, phases: Iterable[str]) -> float | None:
+        total = 0.0
+        for phase in phases:
+            pace = self._paces.get(phase)
+            if pace is None or not pace.steps:
+                return None
+            total += pace.length * pace.seconds / pace.steps
+        return total
+
+    def _promotion(self) -> float | None:
+        """Guess the promotion from the proxy: its work a step, at the threads that it will have."""
+        pace, score = self._paces.get("proxy"), self._seconds(("score",))
+        if pace is None or not pace.steps or score is None:
+            return None
+        ratio = _work(self.config.full) / _work(self.config.proxy)
+        # With several threads a step is faster, by less than their number.
+        speed = 1 + 0.6 * (self.concurrent * self.config.study.cpus / max(1.0, self.config.study.cpus) - 1)
+        return (self.config.full.steps * ratio * pace.seconds / pace.steps + score) / max(1.0, speed)
+
+
+def _work(config: TrainConfig) -> float:
+    """Return multiply-adds of a generator step up to a factor: channels squared times images."""
+    critic = config.critic_steps * config.batch * config.critic_width**2
+    generator = (config.critic_steps * config.batch + config.generator_batch) * config.width**2
+    return float(critic + generator)
+
+
+def makespan(running: list[float], waiting: list[float], places: int) -> float:
+    """Return when the last piece ends if each waiting one takes the first free place."""
+    free = sorted(running)[-places:] + [0.0] * max(0, places - len(running))
+    for seconds in waiting:
+        free.sort()
+        free[0] += seconds
+    return max(free)

@@ -1,0 +1,250 @@
+"""Ray: a session of it, and jobs that Ray Tune runs side by side.
+
+Ray carries work and progress and nothing else. A job's state is in its own folder, so Ray's experiment folder is thrown
+away, a job whose worker died is simply handed out again, and a killed driver loses nothing.
+"""
+
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import psutil
+
+SOCKET_PATH = 107  # bytes that a Unix socket's path may have
+SESSION_PATH = 66  # of which Ray takes so many below its folder
+OBJECT_STORE = 128 * 2**20  # bytes; images come from the pack, only messages go through Ray
+REPORT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A piece of work for one worker.
+
+    Args:
+        key: Its name, unique among the jobs of a call.
+        task: What a worker needs to know, as JSON.
+    """
+
+    key: str
+    task: Mapping[str, Any]
+
+
+class Queue(Protocol):
+    """Where jobs come from and who is told when they end; called in the driver, one call at a time."""
+
+    def next(self) -> Job | None:
+        """Return the next job, or ``None`` where there is none now."""
+
+    def exhausted(self) -> bool:
+        """Return whether there will be none any more, whatever becomes of those that run."""
+
+    def ended(self, job: Job, error: str = "") -> None:
+        """Take note that a worker returned from a job, or was lost with an ``error``; its results are in its folder."""
+
+    def progress(self, job: Job, report: Mapping[str, Any]) -> None:
+        """Take note of what a worker reported."""
+
+    def tick(self) -> None:
+        """Do what is to be done every few tenths of a second."""
+
+
+Worker = Callable[[Mapping[str, Any], Callable[[Mapping[str, Any]], None]], None]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a session offers."""
+
+    cpus: float
+    gpus: float
+    nodes: int
+
+    def fitting(self, cpus: float, gpus: float) -> int:
+        """Return how many jobs of this size run side by side, at least one."""
+        by_gpu = [self.gpus / gpus] if gpus else []
+        return max(1, int(min([self.cpus / cpus, *by_gpu]) + 1e-9))
+
+
+@contextmanager
+def session(home: Path) -> Iterator[Resources]:
+    """Start Ray on this machine, or join the cluster that ``RAY_ADDRESS`` names, and leave no process behind.
+
+    Args:
+        home: Ray's temporary files go below it where the path is short enough for a socket.
+    """
+    joined = bool(os.environ.get("RAY_ADDRESS"))
+    _prepare_environment(joined)
+    import ray
+
+    folder = None if joined else _scratch(home)
+    quiet: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE, "_temp_dir": str(folder)}
+    try:
+        ray.init(
+            address="auto" if joined else "local",
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+            **({} if joined else quiet),
+        )
+        total = ray.cluster_resources()
+        yield Resources(total.get("CPU", 1.0), total.get("GPU", 0.0), len(ray.nodes()))
+    finally:
+        ray.shutdown()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_jobs(
+    queue: Queue, worker: Worker, *, name: str, scratch: Path, cpus: float, gpus: float, concurrent: int
+) -> None:
+    """Run all jobs of ``queue`` within a :func:`session`.
+
+    Args:
+        queue: Where they come from.
+        worker: A function of a module, called with a job's task and a function that takes reports.
+        name: Of the Ray experiment.
+        scratch: An absolute folder for what Ray Tune writes.
+        cpus: Reserved for each job, which runs with as many threads.
+        gpus: Reserved for each job.
+        concurrent: Jobs side by side.
+    """
+    from ray import tune
+
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    searcher, callback = _adapters(queue)
+    trainable = tune.with_resources(
+        tune.with_parameters(_run, worker=worker, threads=max(1, int(cpus))), {"cpu": cpus, "gpu": gpus}
+    )
+    tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,  # the queue knows when it is exhausted
+            max_concurrent_trials=concurrent,
+            reuse_actors=True,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=str(scratch),
+            callbacks=[callback],
+            failure_config=tune.FailureConfig(max_failures=0),
+            verbose=0,
+        ),
+    ).fit()
+
+
+class Throttle:
+    """Let reports through at most once in :data:`REPORT_SECONDS`, and every change of phase."""
+
+    def __init__(self, send: Callable[[Mapping[str, Any]], None]) -> None:
+        self._send, self._last, self._phase = send, -REPORT_SECONDS, ""
+
+    def __call__(self, report: Mapping[str, Any]) -> None:
+        """Send ``report``, or drop it."""
+        now = time.monotonic()
+        if now - self._last >= REPORT_SECONDS or report.get("phase") != self._phase:
+            self._send(report)
+            self._last, self._phase = now, report.get("phase", "")
+
+
+def _run(config: dict[str, Any], worker: Worker, threads: int) -> None:
+    import torch
+    from ray import tune
+
+    torch.set_num_threads(threads)  # results on a CPU depend on it
+    worker(config["task"], Throttle(lambda report: tune.report(dict(report))))
+
+
+def _trial_name(trial: Any) -> str:
+    return str(trial.trial_id)
+
+
+def _adapters(queue: Queue) -> tuple[Any, Any]:
+    """Return a Tune searcher and a Tune callback that speak for ``queue``."""
+    from ray import tune
+    from ray.tune.search import Searcher
+
+    jobs: dict[str, Job] = {}
+
+    class QueueSearcher(Searcher):
+        def __init__(self) -> None:
+            super().__init__(metric=None, mode=None)
+
+        def suggest(self, trial_id: str) -> Any:
+            # What died may come again, so the end is said only when nothing runs any more.
+            job = queue.next()
+            if job is None:
+                return Searcher.FINISHED if queue.exhausted() and not jobs else None
+            jobs[trial_id] = job
+            return {"task": {**job.task}}
+
+        def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+            if not error:
+                queue.ended(jobs.pop(trial_id))
+
+        def save(self, checkpoint_path: str) -> None:
+            Path(checkpoint_path).write_bytes(b"")  # Tune wants a file; the study's own folder is the state
+
+        def restore(self, checkpoint_path: str) -> None:
+            raise AssertionError("studies resume from their own folder")
+
+        def __reduce__(self) -> tuple[type, tuple[()]]:
+            return (dict, ())
+
+    class Progress(tune.Callback):
+        def on_trial_result(
+            self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+        ) -> None:
+            if trial.trial_id in jobs and "phase" in result:
+                queue.progress(jobs[trial.trial_id], result)
+
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace").strip()
+            queue.ended(jobs.pop(trial.trial_id), text or "the worker died")
+
+        def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+            queue.tick()
+
+        def __reduce__(self) -> tuple[type, tuple[()]]:
+            return (dict, ())
+
+    return QueueSearcher(), Progress()
+
+
+def _prepare_environment(joined: bool) -> None:
+    """Set what Ray reads when it is imported, and its workers when they start."""
+    own = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # a pause is the study's affair
+        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    }
+    if not joined:
+        # Ray would write a token into the user's home directory; this one lives as long as the processes.
+        own |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    for key, value in own.items():
+        os.environ.setdefault(key, value)
+
+
+def _scratch(home: Path) -> Path:
+    """Return a fresh folder for Ray's session, and remove those of processes that are gone."""
+    base = home / "ray"
+    for old in base.glob("p[0-9]*"):
+        if not psutil.pid_exists(int(old.name[1:])):
+            shutil.rmtree(old, ignore_errors=True)
+    folder = base / f"p{os.getpid()}"
+    if len(str(folder).encode()) + SESSION_PATH > SOCKET_PATH:
+        return Path(tempfile.mkdtemp(prefix="degas-ray-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

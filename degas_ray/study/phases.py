@@ -1,0 +1,277 @@
+"""One phase alone, with a run directory, tracking and resumption: what the verbs search and train call."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, TypeVar
+
+from degas_ray.config import Config, dump, flatten, from_tree
+from degas_ray.data import Pack, prepare
+from degas_ray.errors import DivergedError, InputError, Interrupted
+from degas_ray.gan import HANDMADE
+from degas_ray.loop import OnProgress, ShouldStop
+from degas_ray.scores import Scores
+from degas_ray.space import Genotype, find_genotype
+from degas_ray.study.seeds import derive
+from degas_ray.study.store import check_name, hold, read_json, write_json
+from degas_ray.study.trial import show_beside
+from degas_ray.study.work import (
+    Found,
+    Place,
+    ignore,
+    judge,
+    never,
+    record_genotype,
+    sample_grid,
+    scoring_work,
+    search_work,
+    size_of,
+    training_work,
+)
+from degas_ray.tracking import RunDirectory, Tracker, both, log_provenance, open_tracking, provenance
+from degas_ray.tracking.runs import Role
+
+TASK = "task.json"
+
+
+@dataclass(frozen=True)
+class SearchRun:
+    """A search that ended.
+
+    Args:
+        name: Of its folder.
+        folder: Everything about it: settings, stats, figures, genotypes.
+        run_id: In MLflow.
+        found: The genotype and how decided it is.
+        parameters: Of the generator at the proxy's width.
+        macs: Multiply-adds for one image.
+        pictures: What they show, to their files.
+    """
+
+    name: str
+    folder: Path
+    run_id: str
+    found: Found
+    parameters: int
+    macs: int
+    pictures: Mapping[str, str]
+
+    outcome: ClassVar[str] = "completed"
+
+    @property
+    def genotype(self) -> Genotype:
+        """What was found."""
+        return self.found.genotype
+
+
+@dataclass(frozen=True)
+class TrainRun:
+    """A training that ended.
+
+    Args:
+        name: Of its folder.
+        folder: Everything about it; the generator is ``generator.ckpt``.
+        run_id: In MLflow.
+        what: The genotype's text, or the generator's name.
+        scores: With their protocol.
+        outcome: completed or collapsed.
+        collapsed_at: The step at which a collapse began.
+        parameters: Of the generator.
+        macs: Multiply-adds for one image.
+        pictures: What they show, to their files.
+    """
+
+    name: str
+    folder: Path
+    run_id: str
+    what: str
+    scores: Scores
+    outcome: str
+    collapsed_at: int | None
+    parameters: int
+    macs: int
+    pictures: Mapping[str, str]
+
+
+Result = TypeVar("Result", SearchRun, TrainRun)
+
+
+def run_search(
+    config: Config,
+    home: Path,
+    *,
+    name: str | None = None,
+    resume: bool = False,
+    on_progress: OnProgress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> SearchRun:
+    """Run one search and prune it.
+
+    Args:
+        config: Data, search and pruning settings.
+        home: The home directory.
+        name: Of the folder in ``HOME/runs``; ``search-1`` and so on by default.
+        resume: Go on with the run ``name``.
+        on_progress: Who watches.
+        should_stop: Who may end it.
+
+    Raises:
+        InputError: For a name that is taken, or one that is not there; for missing data.
+        DivergedError: When the loss becomes non-finite.
+        Interrupted: When ``should_stop`` said so; ``resume`` goes on.
+    """
+
+    return _alone("search", "", config, home, name, resume, on_progress, should_stop, _search)
+
+
+def run_training(
+    config: Config,
+    what: str | Genotype,
+    home: Path,
+    *,
+    name: str | None = None,
+    resume: bool = False,
+    on_progress: OnProgress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> TrainRun:
+    """Train one generator with the full settings and score it.
+
+    Args:
+        config: Data, ``full`` and scores settings.
+        what: A genotype, anything that means one, ``resnet`` or ``dcgan``.
+        home: The home directory.
+        name: Of the folder in ``HOME/runs``; ``train-1`` and so on by default.
+        resume: Go on with the run ``name``.
+        on_progress: Who watches.
+        should_stop: Who may end it.
+
+    Raises:
+        InputError: For a name that is taken, or one that is not there; for missing data or weights.
+        DivergedError: When a loss becomes non-finite.
+        Interrupted: When ``should_stop`` said so; ``resume`` goes on.
+    """
+    text = str(what) if isinstance(what, Genotype) or what in HANDMADE else str(find_genotype(what))
+    return _alone("train", text, config, home, name, resume, on_progress, should_stop, _train)
+
+
+def _search(config: Config, what: str, pack: Pack, place: Place) -> SearchRun:
+    found = search_work(config, pack, place, seed=derive(config.seed, "search"))
+    parameters, macs = size_of(found.genotype, config.proxy, pack.resolution, 0)
+    place.tracker.metrics({"proxy/parameters": parameters, "proxy/macs": macs}, 0)
+    pictures = {"diagram": place.folder / "diagram.svg", "alphas": place.folder / "alphas.png"}
+    return SearchRun(place.folder.name, place.folder, place.tracker.run_id, found, parameters, macs, _texts(pictures))
+
+
+def _train(config: Config, text: str, pack: Pack, place: Place) -> TrainRun:
+    what: str | Genotype = text if text in HANDMADE else Genotype.parse(text)
+    full, tracker, folder = config.full, place.tracker, place.folder
+    seed = derive(config.seed, "full", text)
+    pictures = {"samples": "images/grid", "real beside generated": "images/real-beside-generated"}
+    paths = {key: folder / f"{stem}-{full.steps:06d}.png" for key, stem in pictures.items()}
+    if isinstance(what, Genotype):
+        record_genotype(what, pack.resolution, tracker)
+        paths["diagram"] = folder / "diagram.svg"
+    parameters, macs = size_of(what, full, pack.resolution, len(pack.classes) if full.supervised else 0)
+    tracker.metrics({"full/parameters": parameters, "full/macs": macs}, 0)
+    trained = training_work(full, what, pack, place, phase="full", seed=seed, scores=config.scores)
+    scores = scoring_work(trained.generator, config.scores, pack, place, phase="full", seed=seed, step=full.steps)
+    tracker.image(sample_grid(trained.generator, seed), "grid", full.steps)
+    show_beside(trained, pack, place, seed, full.steps)
+    tracker.artifact(folder / "generator.ckpt")
+    return TrainRun(
+        folder.name,
+        folder,
+        tracker.run_id,
+        text,
+        scores,
+        trained.outcome,
+        trained.collapsed_at,
+        parameters,
+        macs,
+        _texts(paths),
+    )
+
+
+def _alone(
+    role: Role,
+    what: str,
+    config: Config,
+    home: Path,
+    name: str | None,
+    resume: bool,
+    on_progress: OnProgress | None,
+    should_stop: ShouldStop | None,
+    work: Callable[[Config, str, Pack, Place], Result],
+) -> Result:
+    """Give ``work`` a run directory, a tracker and its images, and record how it ended."""
+    home = home.absolute()
+    folder = _folder(home, role, name, resume)
+    if resume:
+        task = read_json(folder / TASK) or {}
+        config, what = from_tree(task["config"]), task["what"]
+    pack = prepare(config.dataset, home, resolution=config.resolution, data_dir=config.data_dir, limit=config.limit)
+    if role == "train":
+        if config.full.supervised and pack.labels is None:
+            raise InputError(f"full.supervised: {config.dataset} has no labels; leave --supervised out")
+        judge(config.scores, pack, home)  # missing weights are told before the training
+    tracking = open_tracking(home)
+    with hold(folder, seconds=2.0) as free:
+        if not free:
+            raise InputError(f"the run {folder.name} is going on in another process; wait for it, or stop that one")
+        write_json(folder / TASK, {"role": role, "what": what, "config": config.model_dump(mode="json")})
+        tracker = both(tracking.run(folder.name, role, key=f"runs/{folder.name}"), RunDirectory(folder))
+        tracker.params({**flatten(config), **({"what": what} if what else {})})
+        tracker.tags({"degas.folder": str(folder)})
+        tracker.text(dump(config), "config.yaml")
+        if not resume:
+            log_provenance(tracker, provenance(config, pack.fingerprint))
+        with _Ending(tracker):
+            result = work(config, what, pack, Place(home, folder, tracker, on_progress or ignore, should_stop or never))
+        tracker.finish(result.outcome)
+        return result
+
+
+class _Ending:
+    """Records how a run ended that raised."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Interrupted):
+            self._tracker.finish("interrupted")
+        elif error is not None:
+            self._tracker.finish("diverged" if isinstance(error, DivergedError) else "failed")
+
+
+def _folder(home: Path, role: Role, name: str | None, resume: bool) -> Path:
+    runs = home / "runs"
+    if resume:
+        task = read_json(runs / name / TASK) if name else None
+        if name is None or task is None or task["role"] != role:
+            known = [path.parent.name for path in sorted(runs.glob(f"*/{TASK}")) if _is(path, role)]
+            raise InputError(f"no {role} run {name!r} in {home}; there is: {', '.join(known) or 'none yet'}")
+        return runs / name
+    if name is None:
+        number = 1
+        while (runs / f"{role}-{number}").exists():
+            number += 1
+        name = f"{role}-{number}"
+    check_name(name)
+    if (runs / name / TASK).exists():
+        raise InputError(f"there is a run {name} already; go on with --resume {name}, or choose another --name")
+    return runs / name
+
+
+def _is(path: Path, role: Role) -> bool:
+    return bool((read_json(path) or {}).get("role") == role)
+
+
+def _texts(paths: Mapping[str, Path]) -> dict[str, str]:
+    return {name: str(path) for name, path in paths.items()}

@@ -1,0 +1,221 @@
+"""What a study would do and cost, before it does: its trials, seconds from a few measured steps, bytes on disk."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from degas_ray.config import Config, TrainConfig
+from degas_ray.data import SOURCES, Pack, prepare, write_pack
+from degas_ray.errors import Interrupted
+from degas_ray.gan import build_generator, generate, train
+from degas_ray.loop import Progress
+from degas_ray.scores import extract, load_extractor
+from degas_ray.search import search
+from degas_ray.space import Space, count_parameters
+from degas_ray.study.estimate import makespan
+from degas_ray.study.hyperparameters import own_values, tuned
+from degas_ray.study.proposals import Proposals
+
+SAMPLE_IMAGES = 512  # enough to measure a step, cheap to read
+MEASURED = 6  # steps of each loop
+ARTIFACTS = 2 * 2**20  # figures, grids and stats of one run, roughly
+BASE = 30 * 2**20  # MLflow's database, caches of the extractor
+FLOAT = 4  # bytes
+INCEPTION_SECONDS = 0.076  # an image on two CPU cores
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study would do.
+
+    Args:
+        config: Resolved.
+        images: How many there are; ``None`` where that is not known before they are packed.
+        data: Where they stand: ``ready``, or why they cannot be read.
+        trials: The values of what is tuned, one row a trial; those after the first ten are examples, since they depend
+            on results.
+        concurrent: Trials side by side.
+        seconds: Of each phase once: search, proxy, score, full.
+        total_seconds: Of the whole study.
+        disk: Bytes, roughly, when it has ended.
+    """
+
+    config: Config
+    images: int | None
+    data: str
+    trials: tuple[Mapping[str, Any], ...]
+    concurrent: int
+    seconds: Mapping[str, float]
+    total_seconds: float
+    disk: int
+
+
+def make_plan(config: Config, home: Path) -> Plan:
+    """Open the data, sample the real sampler, run a few steps of each loop; nothing is written into ``home``.
+
+    Args:
+        config: Of the study.
+        home: Data that are below it already are found.
+
+    Raises:
+        InputError: A fault in the settings.
+    """
+    space, first = tuned(config), own_values(config)
+    concurrent = config.study.concurrent or max(1, int((psutil.cpu_count() or 1) / config.study.cpus))
+    # No results, hence a lag that reaches back to the first trial.
+    lag = config.study.trials
+    proposals = Proposals(None, space, first, objectives=len(config.study.objectives), seed=config.seed, lag=lag)
+    trials = tuple(proposals.ask().params for _ in range(config.study.trials))
+    with tempfile.TemporaryDirectory(prefix="degas-ray-plan-") as scratch:
+        pack, images, data = _open(config, home.absolute(), Path(scratch))
+        seconds = _measure(config, pack, home.absolute() / "cache", images, trials)
+    rerank = config.study.rerank
+    reruns = min(rerank.top, config.study.trials) * rerank.seeds if config.study.trials > 1 else 0
+    proxy = (seconds["proxy"] + seconds["score"]) * config.study.repeats
+    waiting = [seconds["search"] + proxy] * config.study.trials
+    total = makespan([], waiting, concurrent) + makespan([], [proxy] * reruns, concurrent)
+    total += seconds["full"] + seconds["score"] if config.study.promote else 0.0
+    return Plan(
+        config, images, data, trials, concurrent, seconds, total, _disk(config, images, pack.resolution, reruns)
+    )
+
+
+def _open(config: Config, home: Path, scratch: Path) -> tuple[Pack, int | None, str]:
+    """Return some images of the data, how many there are in all, and where they stand; nothing is downloaded."""
+    name, _, argument = config.dataset.partition(":")
+    source = SOURCES.get({"stl10": "stl"}.get(name, name))
+    limit = min(SAMPLE_IMAGES, config.limit or SAMPLE_IMAGES)
+    folder = config.data_dir
+    if source is not None and source.downloads and folder is None:
+        places = [home / "cache" / "downloads" / source.name, *([source.system] if source.system else [])]
+        folder = next((place for place in places if place.is_dir() and any(place.iterdir())), None)
+        if folder is None:
+            pack = _stand_in(scratch, config.resolution or source.resolution, limit)
+            return pack, _least(source.size, config.limit), "to be downloaded"
+    pack = prepare(config.dataset, scratch, resolution=config.resolution, data_dir=folder, limit=limit)
+    assert source is not None, "prepare refuses unknown sources"
+    size = source.size
+    if source.local:
+        size = source.open(Path(argument).expanduser(), None, pack.resolution).count
+    return pack, _least(size, config.limit), "ready"
+
+
+def _stand_in(scratch: Path, resolution: int, count: int) -> Pack:
+    """Return noise of the right size: a step takes as long on it."""
+    noise = np.random.default_rng(0).integers(0, 256, (count, resolution, resolution, 3), dtype=np.uint8)
+    return write_pack(scratch / "stand-in.arrow", iter([(noise, None)]), name="stand-in", resolution=resolution)
+
+
+def _least(size: int | None, limit: int | None) -> int | None:
+    known = [value for value in (size, limit) if value is not None]
+    return min(known) if known else None
+
+
+def _measure(
+    config: Config, pack: Pack, cache: Path, images: int | None, trials: Sequence[Mapping[str, Any]]
+) -> dict[str, float]:
+    """Return the seconds that each phase takes, at the threads that it will have."""
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(max(1, int(config.study.cpus)))
+        seconds = {
+            "search": _search_seconds(config, pack, images) * _breadth(config, trials),
+            "proxy": _train_seconds(config.proxy, pack),
+            "score": _score_seconds(config, pack, cache),
+        }
+        torch.set_num_threads(psutil.cpu_count() or 1)
+        seconds["full"] = _train_seconds(config.full, pack)
+    finally:
+        torch.set_num_threads(threads)
+    return seconds
+
+
+def _search_seconds(config: Config, pack: Pack, images: int | None) -> float:
+    # From the first step on as it is after the warm-up, and without the compiler, which pays for itself or is not used.
+    settings = config.search.model_copy(update={"warmup": 0.0, "compile": "off"})
+    pace = _Pace()
+    pace.run(lambda: search(settings, pack, seed=0, on_progress=pace.note, should_stop=pace.stop))
+    epochs = config.search.steps is None and images is not None
+    return pace.seconds * (images / len(pack) if epochs and images is not None else 1.0)
+
+
+def _train_seconds(config: TrainConfig, pack: Pack) -> float:
+    classes = len(pack.classes) if config.supervised else 0
+    generator = build_generator(Space().random(0), config, pack.resolution, classes)
+    pace = _Pace()
+    pace.run(lambda: train(config, generator, pack, seed=0, on_progress=pace.note, should_stop=pace.stop))
+    return pace.seconds
+
+
+def _score_seconds(config: Config, pack: Pack, cache: Path) -> float:
+    """Time one batch from latents to features; the rest of a score is a few seconds at most."""
+    scores = config.scores
+    if scores.extractor == "inception":  # its weights may still have to be fetched
+        return INCEPTION_SECONDS * scores.samples
+    extractor = load_extractor(scores.extractor, cache, scores.weights)
+    generator = build_generator(Space().random(0), config.proxy, pack.resolution)
+    began = time.monotonic()
+    extract(generate(generator, scores.batch, seed=0, batch=scores.batch), extractor)
+    return (time.monotonic() - began) * scores.samples / scores.batch
+
+
+class _Pace:
+    """Runs the first steps of a loop and says how long the whole of it takes."""
+
+    def __init__(self) -> None:
+        self._times: list[float] = []
+        self._steps = 0
+
+    def run(self, loop: Callable[[], Any]) -> None:
+        """Run ``loop`` until it is stopped."""
+        self._times.append(time.monotonic())
+        try:
+            loop()
+        except Interrupted:
+            return
+
+    def stop(self) -> bool:
+        """Take note of a step; end the loop after a few."""
+        self._times.append(time.monotonic())
+        return len(self._times) > MEASURED
+
+    def note(self, progress: Progress) -> None:
+        """Take note of how many steps the loop has."""
+        self._steps = progress.steps
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole loop."""
+        # The first step pays for memory and kernels.
+        steps = [later - earlier for earlier, later in pairwise(self._times[1:])]
+        return statistics.median(steps) * self._steps
+
+
+def _breadth(config: Config, trials: Sequence[Mapping[str, Any]]) -> float:
+    """Return how much wider the trials' supernets are than the config's own, on average."""
+    own = len(Space(config.search.n).connections)
+    widths = [len(Space(params.get("search.n", config.search.n)).connections) for params in trials]
+    return statistics.fmean(widths) / own
+
+
+def _disk(config: Config, images: int | None, resolution: int, reruns: int) -> int:
+    """Return bytes: the pack, what each run leaves, and the checkpoints of those that run at the same time."""
+    size = (images or 0) * resolution**2 * 3
+    genotype = Space(config.search.n).random(0)
+    weights = {
+        name: FLOAT * count_parameters(build_generator(genotype, train_config, resolution))
+        for name, train_config in (("proxy", config.proxy), ("full", config.full))
+    }
+    # Each run's generator is kept in its folder and in MLflow's; the promoted one is registered as well.
+    runs = (config.study.trials + reruns) * (2 * weights["proxy"] + ARTIFACTS)
+    latents = 2 * 2 * (images or 0) * config.search.latent_dim * FLOAT
+    return size + runs + 3 * weights["full"] + ARTIFACTS + latents + BASE

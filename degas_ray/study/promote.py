@@ -1,0 +1,253 @@
+"""After the trials: the best few once more with fresh seeds, and the winner trained to full length and registered."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from degas_ray.config import Config, flatten
+from degas_ray.data import Pack
+from degas_ray.errors import DivergedError
+from degas_ray.scores import Scores
+from degas_ray.space import Genotype
+from degas_ray.study.attempt import Attempt, Context, Report
+from degas_ray.study.pareto import ranked
+from degas_ray.study.seeds import derive
+from degas_ray.study.store import Row, write_json
+from degas_ray.study.trial import proxy_work, show_beside
+from degas_ray.study.work import record_genotype, sample_grid, scoring_work, size_of, training_work
+from degas_ray.tracking import Tracking
+
+ALIAS = "champion"
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A re-ranking: one more proxy training of a genotype.
+
+    Args:
+        genotype: Its text.
+        index: Which of its fresh seeds.
+        seed: The training's.
+        outcome: completed, collapsed or diverged.
+        scores: As JSON; empty where it diverged.
+        seconds: Spent in all attempts together.
+        run_id: In MLflow.
+    """
+
+    genotype: str
+    index: int
+    seed: int
+    outcome: str
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    run_id: str = ""
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """The winner at full length.
+
+    Args:
+        genotype: Its text.
+        folder: Its files: ``generator.ckpt``, ``scores.json``, pictures, a card.
+        outcome: completed or collapsed.
+        scores: As JSON.
+        parameters: At full width.
+        macs: Multiply-adds for one image.
+        run_id: In MLflow.
+        model: The registered model's name; empty before it is registered.
+        version: Its version there.
+        pictures: What they show, to their files.
+    """
+
+    genotype: str
+    folder: str
+    outcome: str
+    scores: Mapping[str, Any]
+    parameters: int
+    macs: int
+    run_id: str
+    model: str = ""
+    version: int = 0
+    pictures: Mapping[str, str] = field(default_factory=dict)
+
+
+def candidates(rows: Sequence[Row], config: Config) -> list[Genotype]:
+    """Return the distinct genotypes with scores, best first: by the objective, or by closeness to the Pareto knee."""
+    best: dict[str, Row] = {}
+    scored = [row for row in rows if row.score is not None]
+    points = [row.objectives(config.study.objectives) for row in scored]
+    for index in ranked(points):
+        best.setdefault(Genotype.parse(scored[index].genotype).hash, scored[index])
+    return [Genotype.parse(row.genotype) for row in best.values()]
+
+
+def rerank_tasks(context: Context, genotypes: Sequence[Genotype]) -> list[dict[str, Any]]:
+    """Return the tasks that train each of the first few genotypes with fresh seeds."""
+    rerank = context.config.study.rerank
+    return [
+        {
+            "kind": "rerank",
+            "folder": str(context.folder.root / "rerank" / f"{genotype.hash}-{index}"),
+            "genotype": str(genotype),
+            "index": index,
+        }
+        for genotype in genotypes[: rerank.top]
+        for index in range(rerank.seeds)
+    ]
+
+
+def run_rerank(context: Context, pack: Pack, task: Mapping[str, Any], report: Report) -> None:
+    """Train and score a genotype once more and write ``result.json``."""
+    folder, genotype, index = Path(task["folder"]), Genotype.parse(task["genotype"]), task["index"]
+    if (folder / "result.json").exists():
+        return
+    config = context.config
+    seed = derive(config.seed, "rerank", genotype.hash, index)
+    name = f"{context.study} re-rank {genotype.hash[:8]} {index + 1}"
+    with Attempt(context, folder, "train", name, report) as attempt:
+        attempt.tracker.params({**flatten(config), "study.seed": config.seed, "seed": seed})
+        outcome, scores = "diverged", {}
+        try:
+            trained, result = proxy_work(config, pack, attempt.place(), genotype, seed, "proxy")
+            outcome, scores = trained.outcome, result.to_json()
+        except DivergedError as error:
+            attempt.say(f"re-ranking: {error}")
+        attempt.tracker.finish(outcome)
+        rerun = Rerun(str(genotype), index, seed, outcome, scores, round(attempt.seconds, 1), attempt.tracker.run_id)
+        write_json(folder / "result.json", asdict(rerun))
+
+
+def winner(rows: Sequence[Row], reruns: Sequence[Rerun], config: Config) -> Genotype | None:
+    """Return the genotype to promote: the best by its fresh seeds alone, since the best of many noisy scores flatters.
+
+    Args:
+        rows: The trials.
+        reruns: The re-rankings; where there are none, the trials decide.
+        config: Objectives.
+    """
+    order = candidates(rows, config)
+    fresh: dict[str, list[float]] = {}
+    for rerun in reruns:
+        if rerun.scores:
+            fresh.setdefault(rerun.genotype, []).append(Scores.from_json(rerun.scores).fid)
+    known = [genotype for genotype in order if str(genotype) in fresh]
+    if not known:
+        return order[0] if order else None
+    sizes = {row.genotype: row for row in rows if row.score is not None}
+    points = []
+    for genotype in known:
+        distances, row = fresh[str(genotype)], sizes[str(genotype)]
+        values = {"fid": sum(distances) / len(distances), "parameters": row.parameters, "macs": row.macs}
+        points.append(tuple(float(values[name]) for name in config.study.objectives))
+    return known[ranked(points)[0]]
+
+
+def promotion_task(context: Context, genotype: Genotype) -> dict[str, Any]:
+    """Return the task that trains the winner to full length."""
+    folder = context.folder.root / "promotion" / genotype.hash
+    return {"kind": "promotion", "folder": str(folder), "genotype": str(genotype)}
+
+
+def run_promotion(context: Context, pack: Pack, task: Mapping[str, Any], report: Report) -> None:
+    """Train the winner with the full settings, score it, draw it, and write ``result.json``."""
+    folder, genotype, config = Path(task["folder"]), Genotype.parse(task["genotype"]), context.config
+    if (folder / "result.json").exists():
+        return
+    seed = derive(config.seed, "full", genotype.hash)
+    with Attempt(context, folder, "promotion", f"{context.study} promotion", report) as attempt:
+        attempt.tracker.params({**flatten(config), "study.seed": config.seed, "seed": seed})
+        record_genotype(genotype, pack.resolution, attempt.tracker)
+        classes = len(pack.classes) if config.full.supervised else 0
+        parameters, macs = size_of(genotype, config.full, pack.resolution, classes)
+        attempt.tracker.metrics({"full/parameters": parameters, "full/macs": macs}, 0)
+        place = attempt.place()
+        trained = training_work(config.full, genotype, pack, place, phase="full", seed=seed, scores=config.scores)
+        scores = scoring_work(
+            trained.generator, config.scores, pack, place, phase="full", seed=seed, step=config.full.steps
+        )
+        show_beside(trained, pack, place, seed, config.full.steps)
+        attempt.tracker.image(sample_grid(trained.generator, seed), "grid", config.full.steps)
+        attempt.tracker.artifact(folder / "generator.ckpt")
+        images = folder / "images"
+        pictures = {
+            "diagram": folder / "diagram.svg",
+            "samples": images / f"grid-{config.full.steps:06d}.png",
+            "real beside generated": images / f"real-beside-generated-{config.full.steps:06d}.png",
+        }
+        attempt.tracker.finish(trained.outcome)
+        promotion = Promotion(
+            str(genotype),
+            str(folder),
+            trained.outcome,
+            scores.to_json(),
+            parameters,
+            macs,
+            attempt.tracker.run_id,
+            pictures={name: str(path) for name, path in pictures.items()},
+        )
+        write_json(folder / "result.json", asdict(promotion))
+
+
+def model_name(study: str) -> str:
+    """Return the name under which a study's generators are registered."""
+    return f"degas-ray-{study}"
+
+
+def register(tracking: Tracking, promotion: Promotion, config: Config, study: str, images: str) -> Promotion:
+    """Register the promoted generator in MLflow as :data:`ALIAS`; doing it again gives the same version.
+
+    Args:
+        tracking: The door to MLflow.
+        promotion: The winner.
+        config: The study's.
+        study: Its name.
+        images: What it was trained on, in words.
+
+    Returns:
+        The promotion with its model name and version, also in its ``result.json``.
+    """
+    folder = Path(promotion.folder)
+    scores = Scores.from_json(promotion.scores)
+    package = folder / "model"
+    package.mkdir(exist_ok=True)
+    for source in (folder / "generator.ckpt", folder / "scores.json", folder / "genotype.json"):
+        shutil.copyfile(source, package / source.name)
+    for name, picture in promotion.pictures.items():
+        shutil.copyfile(picture, package / f"{name.replace(' ', '-')}{Path(picture).suffix}")
+    (package / CARD).write_text(_card(promotion, scores, config, study, images), encoding="utf-8")
+    tags = {
+        "degas.genotype": promotion.genotype,
+        "degas.scores": scores.sentence(),
+        "degas.scores_protocol": json.dumps(scores.to_json()["protocol"]),
+        "degas.study": study,
+        **{f"degas.{name}": f"{value:.6g}" for name, value in scores.metrics().items()},
+    }
+    name = model_name(study)
+    version = tracking.register(promotion.run_id, package, name, ALIAS, tags)
+    done = Promotion(**{**asdict(promotion), "model": name, "version": version})
+    write_json(folder / "result.json", asdict(done))
+    return done
+
+
+def _card(promotion: Promotion, scores: Scores, config: Config, study: str, images: str) -> str:
+    uri, full = f"models:/{model_name(study)}@{ALIAS}", config.full
+    return f"""# {model_name(study)}
+
+A generator found by differentiable search (DEGAS) in the study `{study}`, trained on {images}.
+
+- Genotype: `{promotion.genotype}`
+- In words: {Genotype.parse(promotion.genotype).describe()}
+- Parameters: {promotion.parameters:,}; multiply-adds an image: {promotion.macs:,}
+- Scores: {scores.sentence()}
+- Training: {full.framework}, {full.steps:,} generator steps, width {full.width}, latent {full.latent_dim}
+- Outcome: {promotion.outcome}
+
+![samples](samples.png)
+
+Draw images with `degas-ray sample {uri} --grid --out samples.png`.
+"""

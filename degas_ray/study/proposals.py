@@ -1,0 +1,159 @@
+"""What Optuna proposes and is told: one journal, used by the driver alone, from which a study goes on undisturbed.
+
+Ray's OptunaSearch keeps its state in pickles that lag behind, tells a non-finite value as nothing at all and a stopped
+trial as complete; asking and telling ourselves is shorter than correcting it.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock  # its type; the public names are its subclasses
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from degas_ray.study.seeds import derive
+
+STUDY_NAME = "degas-ray"
+STARTUP = 10  # Optuna's own default: random proposals before its model begins
+
+
+class _Held(BaseJournalFileLock):
+    """No lock: the study's own lock keeps other drivers out, and leaves nothing behind when a driver is killed."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A trial that is to run: its number and the values of what is tuned."""
+
+    number: int
+    params: Mapping[str, Any]
+
+
+class Proposals:
+    """The proposals of one study, in order; trial k depends on the study's seed and earlier results alone.
+
+    Trials run side by side, and the order in which they end is chance. So that it does not matter, trial k is proposed
+    from the results of the trials before ``k - lag``, the rest counting as running.
+
+    Args:
+        journal: Optuna's journal file, or ``None`` to keep everything in memory.
+        space: Dotted keys to ranges.
+        first: Values of trial 0.
+        objectives: How many numbers a trial is told with; all are minimised.
+        seed: The study's.
+        lag: How many trials back results are taken from.
+    """
+
+    def __init__(
+        self,
+        journal: Path | None,
+        space: Mapping[str, BaseDistribution],
+        first: Mapping[str, Any],
+        *,
+        objectives: int = 1,
+        seed: int,
+        lag: int,
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._space, self._first = dict(space), dict(first)
+        self._seed, self._lag = seed, lag
+        self._directions = [StudyDirection.MINIMIZE] * objectives
+        storage = None
+        if journal is not None:
+            _repair(journal)
+            storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=_Held()))
+        self._study = optuna.create_study(
+            storage=storage, study_name=STUDY_NAME, directions=self._directions, load_if_exists=True
+        )
+
+    def __len__(self) -> int:
+        return len(self._study.get_trials(deepcopy=False))
+
+    def running(self) -> list[Proposal]:
+        """Return the trials that were proposed and not told of, by number."""
+        trials = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [Proposal(trial.number, dict(trial.params)) for trial in trials]
+
+    def ready(self) -> bool:
+        """Return whether all results are there that the next proposal depends on."""
+        trials = self._study.get_trials(deepcopy=False)
+        seen = len(trials) - self._lag
+        # The first proposals are random whatever the results are.
+        return seen < STARTUP or all(trial.state.is_finished() for trial in trials[:seen])
+
+    def ask(self) -> Proposal:
+        """Propose the next trial; it is in the journal, in one write, before this returns."""
+        trials = self._study.get_trials(deepcopy=False)
+        number = len(trials)
+        params = self._first if number == 0 else self._sample(trials)
+        # Optuna's ask writes a trial piece by piece, and a driver killed in between would leave half of one.
+        trial = optuna.trial.create_trial(state=TrialState.RUNNING, params=dict(params), distributions=self._space)
+        self._study.add_trial(trial)
+        return Proposal(number, dict(params))
+
+    def tell(
+        self,
+        number: int,
+        outcome: str,
+        values: Sequence[float] = (),
+        milestones: Mapping[int, float] | None = None,
+    ) -> None:
+        """Tell how a trial ended; what is not finite is a failure, a pruned trial comes with what it had reached.
+
+        Args:
+            number: The trial's.
+            outcome: completed, collapsed, pruned, diverged or failed.
+            values: One number an objective, where it ended with scores.
+            milestones: Steps to values along the way.
+        """
+        trial = self._study.get_trials(deepcopy=False)[number]
+        if trial.state.is_finished():
+            return
+        if len(self._directions) == 1:
+            for step, value in sorted((milestones or {}).items()):
+                if math.isfinite(value):
+                    optuna.trial.Trial(self._study, trial._trial_id).report(value, step)
+        if outcome == "pruned":
+            self._study.tell(number, state=TrialState.PRUNED)
+        elif outcome in ("completed", "collapsed") and values and all(map(math.isfinite, values)):
+            self._study.tell(number, list(values))
+        else:
+            self._study.tell(number, state=TrialState.FAIL)
+
+    def _sample(self, trials: Sequence[optuna.trial.FrozenTrial]) -> dict[str, Any]:
+        """Return the values of the next trial, from a copy of the study that shows what it may depend on."""
+        number = len(trials)
+        seen = max(0, number - self._lag)
+        sampler = optuna.samplers.TPESampler(
+            seed=derive(self._seed, "sampler", number) % 2**32, n_startup_trials=STARTUP, constant_liar=True
+        )
+        shown = optuna.create_study(directions=self._directions, sampler=sampler)
+        shown.add_trials(trials[:seen])
+        shown.add_trials(
+            optuna.trial.create_trial(state=TrialState.RUNNING, params=trial.params, distributions=trial.distributions)
+            for trial in trials[seen:]
+        )
+        return dict(shown.ask(self._space).params)
+
+
+def _repair(journal: Path) -> None:
+    """Cut off a last line that a killed driver left unfinished; Optuna would glue the next record to it."""
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    if not journal.exists():
+        return
+    with journal.open("r+b") as file:
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)

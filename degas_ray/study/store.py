@@ -1,0 +1,228 @@
+"""A study on disk: one folder that holds all that its resumption needs.
+
+``HOME/studies/NAME``: ``study.json`` (settings, what was spent), ``optuna.journal``, ``trials/0003`` (a run directory
+with checkpoints and, at its end, ``result.json``), ``rerank/HASH-SEED``, ``promotion/HASH``, ``trained/KEY.json`` (the
+scores of a genotype under these settings), ``stop`` (asks the workers to pause). Ray's own files are no part of it.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from degas_ray.errors import DegasError, InputError
+
+VERSION = 1
+LOCK_SECONDS = 30.0  # a worker of a killed driver is gone well before
+POLL_SECONDS = 0.1
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` so that ``path`` is either the old file or the whole new one.
+
+    Raises:
+        DegasError: Where it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(value, indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DegasError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder with --home"
+        ) from error
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the object in ``path``, or ``None`` where there is no such file.
+
+    Raises:
+        InputError: Where it holds something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} is not a file that degas-ray wrote: {error}; restore it or remove it") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path} is not a file that degas-ray wrote: expected a JSON object")
+    return value
+
+
+@contextmanager
+def hold(folder: Path, *, seconds: float = LOCK_SECONDS) -> Iterator[bool]:
+    """Hold ``folder`` for this process alone; yield whether that was possible within ``seconds``.
+
+    The lock is the kernel's and goes with the process, however it ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + seconds
+    with (folder / ".lock").open("a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    yield False
+                    return
+                time.sleep(POLL_SECONDS)
+            else:
+                break
+        yield True
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one trial.
+
+    Args:
+        number: Its number in Optuna and its folder's name.
+        outcome: completed, pruned, diverged, collapsed or failed.
+        params: The tuned values by dotted key.
+        seed: The trial's; every other seed in it is derived from this one.
+        genotype: Text, empty where the search did not end.
+        n: Normal maps between up-sampled ones.
+        scores: The proxy's scores with their protocol, as JSON; empty where there are none.
+        distances: The Fréchet distance of each proxy training of the genotype.
+        parameters: Of the generator at the proxy's width.
+        macs: Multiply-adds for one image.
+        entropy: Mean entropy of softmax(alpha) at the beginning and the end, as shares of the uniform one.
+        seconds: Spent in all attempts together.
+        reused: The work whose scores these are, where the genotype had been trained before.
+        milestones: Generator steps to Fréchet distances along the way.
+        run_id: In MLflow.
+        error: Why it failed, for people; the traceback where there is one.
+    """
+
+    number: int
+    outcome: str
+    params: Mapping[str, Any]
+    seed: int
+    genotype: str = ""
+    n: int = 0
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    distances: tuple[float, ...] = ()
+    parameters: int = 0
+    macs: int = 0
+    entropy: tuple[float, float] | None = None
+    seconds: float = 0.0
+    reused: str = ""
+    milestones: Mapping[str, float] = field(default_factory=dict)
+    run_id: str = ""
+    error: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object that :meth:`from_json` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Row":
+        """Return the row that :meth:`to_json` wrote."""
+        # JSON has no tuples.
+        known: dict[str, Any] = {
+            f.name: tuple(value[f.name]) if isinstance(value[f.name], list) else value[f.name]
+            for f in fields(cls)
+            if f.name in value
+        }
+        return cls(**known)
+
+    @property
+    def score(self) -> float | None:
+        """The mean Fréchet distance of the proxy trainings, or ``None`` without one."""
+        return sum(self.distances) / len(self.distances) if self.distances else None
+
+    def objectives(self, names: Sequence[str]) -> tuple[float, ...]:
+        """Return what a study minimises, empty where the trial has no scores."""
+        if self.score is None:
+            return ()
+        values = {"fid": self.score, "parameters": float(self.parameters), "macs": float(self.macs)}
+        return tuple(values[name] for name in names)
+
+
+class StudyFolder:
+    """The paths of one study.
+
+    Args:
+        home: The home directory.
+        name: The study's name.
+    """
+
+    def __init__(self, home: Path, name: str) -> None:
+        self.home, self.name = home, name
+        self.root = home / "studies" / name
+        self.file = self.root / "study.json"
+        self.journal = self.root / "optuna.journal"
+        self.stop = self.root / "stop"
+
+    def trial(self, number: int) -> Path:
+        """Return the folder of a trial."""
+        return self.root / "trials" / f"{number:04d}"
+
+    def trained(self, key: str) -> Path:
+        """Return the file of the scores that a genotype got under some settings."""
+        return self.root / "trained" / f"{key}.json"
+
+    def read(self) -> dict[str, Any]:
+        """Return ``study.json``.
+
+        Raises:
+            InputError: Where there is no such study, or another release wrote it.
+        """
+        content = read_json(self.file)
+        if content is None:
+            known = ", ".join(list_studies(self.home)) or "none yet"
+            raise InputError(f"no study {self.name!r} in {self.home}; there is: {known}")
+        if content.get("version") != VERSION:
+            raise InputError(f"{self.file} has version {content.get('version')!r}, this degas-ray reads {VERSION}")
+        return content
+
+    def row(self, number: int) -> Row | None:
+        """Return what became of a trial, or ``None`` while it is not over."""
+        value = read_json(self.trial(number) / "result.json")
+        return Row.from_json(value) if value is not None else None
+
+    def rows(self) -> list[Row]:
+        """Return all finished trials, by number."""
+        numbers = sorted(int(path.name) for path in (self.root / "trials").glob("[0-9]*"))
+        return [row for number in numbers if (row := self.row(number)) is not None]
+
+
+def list_studies(home: Path) -> list[str]:
+    """Return the names of all studies, oldest first."""
+    return [path.parent.name for path in sorted((home / "studies").glob("*/study.json"), key=_age)]
+
+
+def new_name(home: Path, dataset: str) -> str:
+    """Return a name for a new study: the dataset and the next free number."""
+    base = "".join(c if c.isalnum() else "-" for c in dataset.rpartition("/")[2].lower()).strip("-") or "study"
+    number = 1
+    while (home / "studies" / f"{base}-{number}").exists():
+        number += 1
+    return f"{base}-{number}"
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that is no plain folder name.
+
+    Raises:
+        InputError: With what is allowed.
+    """
+    allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+    if not name or not set(name) <= allowed or name.startswith(".") or len(name) > 100:
+        raise InputError(
+            f"name: got {name!r}, expected up to 100 letters, digits, dots, dashes and underscores, such as digits-1"
+        )
+
+
+def _age(path: Path) -> float:
+    return path.stat().st_mtime

@@ -1,0 +1,177 @@
+"""A trial: search, pruning, proxy training, scores. The only place that walks the whole way from images to a number."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from degas_ray import figures
+from degas_ray.config import Config, flatten
+from degas_ray.data import Pack
+from degas_ray.errors import DivergedError
+from degas_ray.gan import generate
+from degas_ray.scores import Scores
+from degas_ray.space import Genotype
+from degas_ray.study.attempt import Attempt, Context, Report
+from degas_ray.study.hyperparameters import apply
+from degas_ray.study.seeds import derive
+from degas_ray.study.store import Row, read_json, write_json
+from degas_ray.study.work import (
+    Place,
+    Trained,
+    record_genotype,
+    scoring_work,
+    search_work,
+    size_of,
+    training_work,
+)
+
+# Settings that change where and how often, not what: a generator trained under others of them is the same.
+_INDIFFERENT = {"device", "checkpoint_seconds", "checkpoint_quota"}
+_BESIDE = 32  # real images beside as many generated ones
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one proxy training came to.
+
+    Args:
+        outcome: completed or collapsed.
+        scores: With their protocol.
+        milestones: Generator steps to Fréchet distances along the way.
+        source: Which work this was, as a person would name it.
+    """
+
+    outcome: str
+    scores: Scores
+    milestones: Mapping[str, float]
+    source: str
+
+
+def trial_task(context: Context, number: int, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the task of a trial.
+
+    Args:
+        context: The study's.
+        number: Optuna's.
+        params: The tuned values.
+    """
+    return {"kind": "trial", "folder": str(context.folder.trial(number)), "number": number, "params": dict(params)}
+
+
+def run_trial(context: Context, pack: Pack, task: Mapping[str, Any], report: Report) -> None:
+    """Do a trial and write ``result.json``; nothing happens where it is there already."""
+    number, params, folder = task["number"], task["params"], Path(task["folder"])
+    if (folder / "result.json").exists():
+        return
+    config = apply(context.config, params)
+    seed = derive(config.seed, "trial", number)
+    row = Row(number, "completed", params, seed)
+    with Attempt(context, folder, "trial", f"{context.study} trial {number}", report) as attempt:
+        attempt.tracker.params({**flatten(config), "study.seed": config.seed, "seed": seed, "trial": number})
+        try:
+            row = _walk(config, pack, attempt, row)
+        except DivergedError as error:
+            row = replace(row, outcome="diverged", error=str(error))
+        row = replace(row, seconds=round(attempt.seconds, 1), run_id=attempt.tracker.run_id)
+        attempt.tracker.metrics({"trial/seconds": row.seconds}, 0)
+        # The run ends before the result is there: a trial with a result is never looked at again.
+        attempt.tracker.finish(row.outcome)
+        write_json(folder / "result.json", row.to_json())
+
+
+def _walk(config: Config, pack: Pack, attempt: Attempt, row: Row) -> Row:
+    found = search_work(config, pack, attempt.place(), seed=derive(row.seed, "search"))
+    for warning in found.warnings:
+        attempt.say(f"trial {row.number}: {warning}")
+    classes = len(pack.classes) if config.proxy.supervised else 0
+    parameters, macs = size_of(found.genotype, config.proxy, pack.resolution, classes)
+    attempt.tracker.metrics({"proxy/parameters": parameters, "proxy/macs": macs}, 0)
+    row = replace(
+        row,
+        genotype=str(found.genotype),
+        n=found.genotype.n,
+        entropy=found.entropy,
+        parameters=parameters,
+        macs=macs,
+    )
+    if config.study.max_parameters is not None and parameters > config.study.max_parameters:
+        error = f"{parameters:,} parameters, more than study.max_parameters = {config.study.max_parameters:,}"
+        return replace(row, outcome="pruned", error=error)
+    name = f"trial {row.number}"
+    judged = [_judged(config, pack, attempt, found.genotype, repeat, name) for repeat in range(config.study.repeats)]
+    reused = sorted({item.source for item in judged} - {name})
+    if reused:
+        attempt.tracker.tags({"degas.reused": ", ".join(reused)})
+    first = judged[0]
+    return replace(
+        row,
+        outcome="collapsed" if any(item.outcome == "collapsed" for item in judged) else "completed",
+        scores=first.scores.to_json(),
+        distances=tuple(item.scores.fid for item in judged),
+        milestones=first.milestones,
+        reused=", ".join(reused),
+    )
+
+
+def _judged(config: Config, pack: Pack, attempt: Attempt, genotype: Genotype, repeat: int, name: str) -> Judged:
+    """Train and score a genotype, or find that this has been done."""
+    # The seed is the genotype's own: training it again would give the same, so its scores can be reused exactly.
+    seed = derive(config.seed, "proxy", genotype.hash, repeat)
+    file = attempt.context.folder.trained(_key(config, pack, genotype, seed))
+    if (done := read_json(file)) is not None:
+        judged = Judged(done["outcome"], Scores.from_json(done["scores"]), done["milestones"], done["source"])
+        phase = "proxy" if repeat == 0 else f"proxy{repeat + 1}"
+        attempt.tracker.metrics(
+            {f"{phase}/{key}": value for key, value in judged.scores.metrics().items()}, config.proxy.steps
+        )
+        attempt.tracker.tags({"degas.scores_protocol": judged.scores.sentence()})
+        return judged
+    place = attempt.place(attempt.folder if repeat == 0 else attempt.folder / f"repeat-{repeat + 1}")
+    trained, scores = proxy_work(config, pack, place, genotype, seed, "proxy" if repeat == 0 else f"proxy{repeat + 1}")
+    write_json(
+        file,
+        {
+            "outcome": trained.outcome,
+            "scores": scores.to_json(),
+            "milestones": dict(trained.milestones),
+            "source": name,
+            "genotype": str(genotype),
+        },
+    )
+    return Judged(trained.outcome, scores, trained.milestones, name)
+
+
+def proxy_work(
+    config: Config, pack: Pack, place: Place, genotype: Genotype, seed: int, phase: str
+) -> tuple[Trained, Scores]:
+    """Train a genotype under the proxy settings and score it, with a picture of real beside generated images."""
+    trained = training_work(config.proxy, genotype, pack, place, phase=phase, seed=seed, scores=config.scores)
+    scores = scoring_work(
+        trained.generator, config.scores, pack, place, phase=phase, seed=seed, step=config.proxy.steps
+    )
+    record_genotype(genotype, pack.resolution, place.tracker)
+    show_beside(trained, pack, place, seed, config.proxy.steps)
+    place.tracker.artifact(place.folder / "generator.ckpt")
+    return trained, scores
+
+
+def show_beside(trained: Trained, pack: Pack, place: Place, seed: int, step: int) -> None:
+    """Record real images beside generated ones."""
+    count = min(_BESIDE, len(pack))
+    (fake,) = generate(trained.generator, count, seed=derive(seed, "beside"), batch=count)
+    picture = figures.real_beside_generated(pack.images[:count], fake)
+    place.tracker.image(picture, "real-beside-generated", step)
+
+
+def _key(config: Config, pack: Pack, genotype: Genotype, seed: int) -> str:
+    facts = {
+        "genotype": genotype.hash,
+        "proxy": config.proxy.model_dump(mode="json", exclude=_INDIFFERENT),
+        "scores": config.scores.model_dump(mode="json", exclude={"weights"}),
+        "images": pack.fingerprint,
+        "seed": seed,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]

@@ -1,0 +1,322 @@
+"""The three kinds of work that a trial, a re-ranking and a verb share: search, training, scores.
+
+Each has its place: a folder that it goes on from and that ends with its result, a tracker, callbacks. Done again, it
+finds its result and returns at once; killed in the middle, it goes on from its last checkpoint.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from degas_ray import figures
+from degas_ray.checkpoint import load_latest, save_step
+from degas_ray.config import Config, ScoresConfig, TrainConfig
+from degas_ray.data import Pack
+from degas_ray.errors import Interrupted
+from degas_ray.gan import build_generator, generate, load_generator, save_generator, train
+from degas_ray.loop import OnProgress, Progress, ShouldStop, log_every
+from degas_ray.scores import Extractor, Reference, Scores, load_extractor, reference_statistics, score
+from degas_ray.search import search
+from degas_ray.space import Genotype, count_macs, count_parameters
+from degas_ray.study.seeds import derive
+from degas_ray.study.store import read_json, write_json
+from degas_ray.tracking import Tracker
+
+GRIDS = 8  # sample grids over a training
+GRID_IMAGES = 64
+
+
+def never() -> bool:
+    """Say that nobody wants to stop."""
+    return False
+
+
+def ignore(progress: Progress) -> None:
+    """Take no note of progress."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a piece of work is done.
+
+    Args:
+        home: The home directory: caches are there.
+        folder: Its own: checkpoints, results.
+        tracker: Where it records.
+        on_progress: Who watches.
+        should_stop: Who may end it.
+    """
+
+    home: Path
+    folder: Path
+    tracker: Tracker
+    on_progress: OnProgress = ignore
+    should_stop: ShouldStop = never
+
+    def watch(self, phase: str, seconds: float) -> OnProgress:
+        """Return what a loop reports to: it records, keeps checkpoints at least ``seconds`` apart, and passes on."""
+        last = time.monotonic()
+
+        def on_progress(progress: Progress) -> None:
+            nonlocal last
+            # A report for a pause alone is not recorded: the record of a resumed run is that of an undisturbed one.
+            if progress.step % log_every(progress.steps) == 0 or progress.step == progress.steps:
+                named = {f"{phase}/{key}": value for key, value in progress.metrics.items()}
+                self.tracker.metrics(named, progress.step)
+            now = time.monotonic()
+            if progress.step < progress.steps and (now - last >= seconds or self.should_stop()):
+                save_step(self.folder / phase, progress.state(), phase, progress.step)
+                last = time.monotonic()
+            self.on_progress(Progress(phase, progress.step, progress.steps, progress.metrics, progress.state))
+
+        return on_progress
+
+    def say(self, phase: str, step: int, steps: int) -> None:
+        """Tell who watches where a phase without a loop of its own stands, and end it where that is wanted.
+
+        Raises:
+            Interrupted: Where it is.
+        """
+        self.on_progress(Progress(phase, step, steps, {}, _no_state))
+        if self.should_stop() and step < steps:
+            raise Interrupted(f"stopped in {phase} at {step} of {steps}; it can be resumed")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Args:
+        genotype: Pruned from its alphas.
+        entropy: Mean entropy of softmax(alpha), as a share of the uniform one, at the beginning and at the end.
+        skip_share: Share of ``skip_connect`` among the normal operations at the end.
+        margin: Mean distance between first and second choice at the end.
+        warnings: In words.
+    """
+
+    genotype: Genotype
+    entropy: tuple[float, float]
+    skip_share: float
+    margin: float
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training made.
+
+    Args:
+        generator: In evaluation mode; the averaged one where averaging is on.
+        outcome: completed or collapsed.
+        collapsed_at: The step at which a collapse began.
+        milestones: Generator steps to Fréchet distances along the way.
+    """
+
+    generator: nn.Module
+    outcome: str
+    collapsed_at: int | None
+    milestones: Mapping[str, float]
+
+
+def search_work(config: Config, pack: Pack, place: Place, *, seed: int) -> Found:
+    """Search and prune; the figures, the genotype of every report and the alphas are recorded."""
+    file = place.folder / "search.json"
+    if (done := read_json(file)) is not None:
+        return _found(done)
+    result = search(
+        config.search,
+        pack,
+        seed=seed,
+        pruning=config.prune,
+        resume=load_latest(place.folder / "search", "search"),
+        on_progress=place.watch("search", config.search.checkpoint_seconds),
+        should_stop=place.should_stop,
+    )
+    first, last = result.history[0], result.history[-1]
+    entropy = (first["alpha_entropy"], last["alpha_entropy"])
+    found = Found(result.genotype, entropy, last["skip_share"], last["margin"], result.warnings)
+    place.tracker.figure(figures.alpha_heatmap(result.history), "alphas.png")
+    rows = "".join(json.dumps({"step": row["step"], "genotype": row["genotype"]}) + "\n" for row in result.history)
+    place.tracker.text(rows, "genotypes.jsonl")
+    place.tracker.text(json.dumps(result.alphas, indent=2) + "\n", "alphas.json")
+    record_genotype(found.genotype, pack.resolution, place.tracker)
+    write_json(file, {**asdict(found), "genotype": str(found.genotype)})
+    shutil.rmtree(place.folder / "search", ignore_errors=True)
+    return found
+
+
+def record_genotype(genotype: Genotype, resolution: int, tracker: Tracker) -> None:
+    """Tag a run with its genotype and keep the diagram."""
+    tracker.tags({"degas.genotype": str(genotype), "degas.genotype_hash": genotype.hash})
+    tracker.text(json.dumps(genotype.to_json(), indent=2) + "\n", "genotype.json")
+    diagram = figures.draw_genotype(genotype, resolution)
+    tracker.figure(diagram, "diagram.png")
+    tracker.figure(diagram, "diagram.svg")
+
+
+def size_of(what: str | Genotype, config: TrainConfig, resolution: int, classes: int) -> tuple[int, int]:
+    """Return parameters and multiply-adds an image of the generator that would be trained; 0 where not counted."""
+    parameters = count_parameters(build_generator(what, config, resolution, classes))
+    if isinstance(what, str):
+        return parameters, 0
+    return parameters, count_macs(what, width=config.width, latent_dim=config.latent_dim, resolution=resolution)
+
+
+def training_work(
+    config: TrainConfig,
+    what: str | Genotype,
+    pack: Pack,
+    place: Place,
+    *,
+    phase: str,
+    seed: int,
+    scores: ScoresConfig,
+) -> Trained:
+    """Train a generator; sample grids and the scores at its milestones are recorded along the way.
+
+    Args:
+        config: Lengths and rates.
+        what: A genotype, or the name of a generator.
+        pack: Real images.
+        place: Ends with ``generator.ckpt``.
+        phase: ``proxy`` or ``full``; names checkpoints and metrics.
+        seed: Of the weights and every draw.
+        scores: How milestones are scored.
+    """
+    file, notes = place.folder / "generator.ckpt", place.folder / "milestones.json"
+    if file.exists():
+        generator, meta = load_generator(file)
+        return Trained(generator, **meta["meta"])
+    classes = len(pack.classes) if config.supervised else 0
+    generator = build_generator(what, config, pack.resolution, classes, seed=derive(seed, "weights"))
+    milestones = dict(read_json(notes) or {})
+    due = [max(1, round(share * config.steps)) for share in sorted(config.milestones)]
+    report = place.watch(phase, config.checkpoint_seconds)
+
+    def on_progress(progress: Progress) -> None:
+        # Milestones come before the checkpoint: whatever is skipped after a resumption has been scored.
+        for step in due:
+            if str(step) not in milestones and progress.step >= step:
+                milestones[str(step)] = _milestone(generator, scores, pack, place, phase, step, seed)
+                write_json(notes, milestones)
+        if _is_due(progress.step, config.steps):
+            place.tracker.image(sample_grid(generator, seed), "samples", progress.step)
+        report(progress)
+
+    result = train(
+        config,
+        generator,
+        pack,
+        seed=seed,
+        resume=load_latest(place.folder / phase, phase),
+        on_progress=on_progress,
+        should_stop=place.should_stop,
+    )
+    best = result.averaged if result.averaged is not None else result.generator
+    facts = {"outcome": result.outcome, "collapsed_at": result.collapsed_at, "milestones": milestones}
+    save_generator(file, best, str(what), config, facts)
+    shutil.rmtree(place.folder / phase, ignore_errors=True)
+    return Trained(best, result.outcome, result.collapsed_at, milestones)
+
+
+def scoring_work(
+    generator: nn.Module, config: ScoresConfig, pack: Pack, place: Place, *, phase: str, seed: int, step: int
+) -> Scores:
+    """Score a generator, once: the result is in ``scores.json``."""
+    file = place.folder / "scores.json"
+    if (done := read_json(file)) is not None:
+        return Scores.from_json(done)
+    result = measure(generator, config, pack, place, seed=seed)
+    place.tracker.metrics({f"{phase}/{name}": value for name, value in result.metrics().items()}, step)
+    place.tracker.tags({"degas.scores_protocol": result.sentence()})
+    place.tracker.text(json.dumps(result.to_json(), indent=2) + "\n", "scores.json")
+    write_json(file, result.to_json())
+    return result
+
+
+def measure(generator: nn.Module, config: ScoresConfig, pack: Pack, place: Place, *, seed: int) -> Scores:
+    """Draw samples and score them against the pack's real images."""
+    device = next(generator.parameters()).device
+    extractor, reference = judge(config, pack, place.home, device)
+    samples = generate(generator, config.samples, seed=derive(seed, "samples"), batch=config.batch, bn=config.bn)
+    return score(
+        _counted(samples, config.samples, place),
+        extractor,
+        reference,
+        splits=config.splits,
+        seed=derive(seed, "scores"),
+        protocol={"bn": config.bn, "checkpoint": "last"},
+    )
+
+
+def judge(
+    config: ScoresConfig, pack: Pack, home: Path, device: torch.device | str = "cpu"
+) -> tuple[Extractor, Reference]:
+    """Return the extractor and the real images' statistics, from the caches where they are there.
+
+    Raises:
+        InputError: Where the extractor's weights are missing, with where to put them.
+    """
+    extractor = _extractor(config.extractor, home / "cache", config.weights, str(device))
+    count = config.real if config.real is not None else config.samples
+    return extractor, reference_statistics(pack, extractor, count=count, cache=home / "cache", batch=config.batch)
+
+
+def sample_grid(generator: nn.Module, seed: int, columns: int = 8) -> NDArray[np.uint8]:
+    """Return images of one generator as one image; a seed gives the same latents at every step of a training."""
+    (images,) = generate(generator, GRID_IMAGES, seed=derive(seed, "grid"), batch=GRID_IMAGES)
+    return figures.image_grid(images, columns)
+
+
+@lru_cache(maxsize=2)
+def _extractor(name: str, cache: Path, weights: Path | None, device: str) -> Extractor:
+    return load_extractor(name, cache, weights, device)
+
+
+def _milestone(
+    generator: nn.Module, scores: ScoresConfig, pack: Pack, place: Place, phase: str, step: int, seed: int
+) -> float:
+    result = measure(generator, scores, pack, place, seed=seed)
+    place.tracker.metrics({f"{phase}/milestone_{name}": value for name, value in result.metrics().items()}, step)
+    return result.fid
+
+
+def _is_due(step: int, steps: int) -> bool:
+    """Return whether one of the :data:`GRIDS` points lies between the last report and this one."""
+    every = log_every(steps)
+    before = (step - 1) // every * every
+    return step * GRIDS // steps > before * GRIDS // steps
+
+
+def _counted(batches: Iterator[NDArray[np.uint8]], count: int, place: Place) -> Iterator[NDArray[np.uint8]]:
+    done = 0
+    place.say("score", 0, count)
+    for batch in batches:
+        yield batch
+        done += len(batch)
+        place.say("score", done, count)
+
+
+def _found(value: Mapping[str, Any]) -> Found:
+    first, last = value["entropy"]
+    return Found(
+        Genotype.parse(value["genotype"]),
+        (first, last),
+        value["skip_share"],
+        value["margin"],
+        tuple(value["warnings"]),
+    )
+
+
+def _no_state() -> Any:
+    raise AssertionError("a phase without a loop has no state")
