@@ -138,15 +138,12 @@ def _find(folder: Path, name: str, subs: tuple[str, ...], archive: str) -> Path 
 
 @contextmanager
 def _unpacked(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file, through gzip where it is packed; damage becomes a sentence."""
-    try:
-        with open(path, "rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            with gzip.open(raw) if packed else raw as file:
-                yield file  # type: ignore[misc]
-    except _BROKEN as error:
-        raise DataError(f"{path} cannot be read: {error}; copy or download it again") from None
+    """Open a file, through gzip where it is packed."""
+    with open(path, "rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        with gzip.open(raw) if packed else raw as file:
+            yield file  # type: ignore[misc]
 
 
 @contextmanager
@@ -165,14 +162,31 @@ def _opened(path: Path, name: str) -> Iterator[tuple[IO[bytes], int]]:
                     return
         raise DataError(f"{path} has no {name} in it; download it again")
     except _BROKEN as error:
-        raise DataError(f"{path} cannot be read: {error}; copy or download it again") from None
+        raise _unusable(path, error) from None
+
+
+def _unusable(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} cannot be read: {error}; copy or download it again")
 
 
 def _exactly(path: Path, file: IO[bytes], size: int) -> bytes:
-    data = file.read(size)
+    try:
+        data = file.read(size)
+    except _BROKEN as error:
+        raise _unusable(path, error) from None
     if len(data) != size:
         raise DataError(f"{path} ends too early ({size - len(data)} bytes are missing); copy or download it again")
     return data
+
+
+def _ends(path: Path, file: IO[bytes]) -> None:
+    """Make sure that nothing follows; gzip checks its own sum here."""
+    try:
+        more = file.read(1)
+    except _BROKEN as error:
+        raise _unusable(path, error) from None
+    if more:
+        raise DataError(f"{path} is longer than its header says; copy or download it again")
 
 
 def _idx_shape(path: Path, file: IO[bytes], dimensions: int) -> tuple[int, ...]:
@@ -192,6 +206,8 @@ def _read_fashion(images: Path, labels: Path, count: int, resolution: int) -> It
             framed = np.pad(grey, ((0, 0), (2, 2), (2, 2), (0, 0)))
             label = np.frombuffer(_exactly(labels, marks, rows), np.uint8)
             yield resize(framed, resolution), label.astype(np.int64)
+        _ends(images, pixels)
+        _ends(labels, marks)
 
 
 def _planes_to_pixels(planes: np.ndarray) -> Images:

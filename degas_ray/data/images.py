@@ -80,7 +80,7 @@ def resize(images: Images, resolution: int) -> Images:
         resolution: R.
 
     Returns:
-        uint8 ``[B, R, R, 3]``; equal to Pillow's resize within one level.
+        uint8 ``[B, R, R, 3]``; Pillow's own resize within two levels of 255.
     """
     side = min(images.shape[1:3])
     top, left = ((length - side) // 2 for length in images.shape[1:3])
@@ -117,8 +117,8 @@ def decode(file: bytes | IO[bytes], resolution: int) -> Images:
         raise UnreadableError(str(error).partition("\n")[0] or type(error).__name__) from None
     side = min(image.size)
     left, top = ((length - side) // 2 for length in image.size)
-    box = (left, top, left + side, top + side)
-    return np.asarray(image.resize((resolution, resolution), Image.Resampling.BICUBIC, box=box))
+    square = image.crop((left, top, left + side, top + side))  # resize(box=...) would look beyond the box
+    return np.asarray(square.resize((resolution, resolution), Image.Resampling.BICUBIC))
 
 
 def decode_all(

@@ -183,18 +183,17 @@ def _write_arrow(
     spool.flush()
     pixels = resolution * resolution * 3
     kind = pa.fixed_shape_tensor(pa.uint8(), [resolution, resolution, 3])
-    with mmap.mmap(spool.fileno(), count * pixels, access=mmap.ACCESS_READ) as mapped:
-        flat = pa.Array.from_buffers(pa.uint8(), count * pixels, [None, pa.py_buffer(mapped)])
-        arrays = [pa.ExtensionArray.from_storage(kind, pa.FixedSizeListArray.from_arrays(flat, pixels))]
-        fields = [pa.field("image", kind, nullable=False)]
-        if labels is not None:
-            arrays.append(pa.array(labels))
-            fields.append(pa.field("label", pa.int64(), nullable=False))
-        schema = pa.schema(fields, metadata={_KEY: json.dumps(header, sort_keys=True).encode()})
-        batch = pa.record_batch(arrays, schema=schema)
-        with _replacing(path) as file, pa.ipc.new_file(file, schema) as writer:
-            writer.write_batch(batch)
-        del batch, arrays, flat  # the mapping cannot be closed while Arrow looks into it
+    mapped = mmap.mmap(spool.fileno(), count * pixels, access=mmap.ACCESS_READ)  # unmapped when Arrow lets go of it
+    flat = pa.Array.from_buffers(pa.uint8(), count * pixels, [None, pa.py_buffer(mapped)])
+    arrays = [pa.ExtensionArray.from_storage(kind, pa.FixedSizeListArray.from_arrays(flat, pixels))]
+    fields = [pa.field("image", kind, nullable=False)]
+    if labels is not None:
+        arrays.append(pa.array(labels))
+        fields.append(pa.field("label", pa.int64(), nullable=False))
+    schema = pa.schema(fields, metadata={_KEY: json.dumps(header, sort_keys=True).encode()})
+    options = pa.ipc.IpcWriteOptions(allow_64bit=True)  # 200,000 images of 64x64 have more than 2^31 bytes
+    with _replacing(path) as file, pa.ipc.new_file(file, schema, options=options) as writer:
+        writer.write_batch(pa.record_batch(arrays, schema=schema))
 
 
 @contextmanager

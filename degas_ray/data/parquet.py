@@ -103,8 +103,9 @@ def _is_binary(kind: pa.DataType) -> bool:
 def _holds_images(kind: pa.DataType) -> bool:
     if not pa.types.is_struct(kind):
         return _is_binary(kind)
-    names = [kind.field(index).name for index in range(kind.num_fields)]
-    return "path" in names if "bytes" not in names else _is_binary(kind.field("bytes").type)
+    fields = {kind.field(index).name: kind.field(index).type for index in range(kind.num_fields)}
+    data = fields.get("bytes", pa.null())
+    return _is_binary(data) or (pa.types.is_null(data) and "path" in fields)
 
 
 def _labels(name: str, files: tuple[Path, ...], column: str | None) -> _Labels | None:

@@ -52,11 +52,13 @@ def read_pickle(file: IO[bytes]) -> Any:
     try:
         for opcode, argument, _ in pickletools.genops(file):
             machine.step(opcode.name, argument)
-        result = machine.stack.pop()
+        (result,) = machine.stack
     except PickleFormatError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:  # UnicodeDecodeError is a ValueError
         raise PickleFormatError(f"not a whole pickle ({error})") from None
+    if result is _MARK:
+        raise PickleFormatError("not a whole pickle (it has no value)")
     return _plain(result)
 
 

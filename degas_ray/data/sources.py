@@ -226,7 +226,7 @@ def _tracked(
         yield images[:room], labels[:room] if labels is not None else None
         if on_progress is not None:
             on_progress(done, total)
-        if done == total:
+        if done == limit:  # otherwise the reader goes on to its end, where it checks what is left of the file
             break
     originals.skips.finish()
     meta["skipped"] = originals.skips.count
