@@ -98,27 +98,31 @@ class Delivery:
             if self._points is None:
                 self.connect()
             for position, records in _groups(batch):
-                try:
-                    self._send_group(records)
-                except backend.failures() as error:
-                    self._points = None  # part of it may have arrived: look before sending it again
-                    if not backend.is_permanent(error):
-                        raise
-                    self._reject(records, error)
-                    self.connect()
+                refused = self._refused(records)
                 self.journal.commit(position)
                 for record in records:
                     if "path" in record:
                         shutil.rmtree((self.journal.folder / record["path"]).parent)
+                if refused:
+                    break  # and look at the run again before going on
+
+    def _refused(self, records: list[Record]) -> bool:
+        """Send records that go together; tell whether MLflow will never take them."""
+        try:
+            self._send_group(records)
+        except backend.failures() as error:
+            self._points = None  # part of it may have arrived: look before sending it again
+            if not backend.is_permanent(error):
+                raise
+            self._reject(records, error)
+            return True
+        return False
 
     def _send_predecessors(self) -> None:
         for folder in journal.folders(self.address.queue, self.journal.header["key"]):
             if folder == self.journal.folder:
                 return
-            older = journal.claim(folder)
-            if older is not None:
-                deliver_left_over(self.address, older)
-            elif folder.exists() and time.monotonic() - self._started < PREDECESSOR_SECONDS:
+            if not deliver_left_over(self.address, folder) and time.monotonic() - self._started < PREDECESSOR_SECONDS:
                 raise TimeoutError(f"another process is still sending {folder}")
 
     def _send_group(self, records: list[Record]) -> None:
@@ -218,19 +222,29 @@ class Delivery:
                 file.write(json.dumps({"key": self.journal.header["key"], "error": str(error), **record}) + "\n")
 
 
-def deliver_left_over(address: Address, source: Journal) -> None:
-    """Send a journal whose process has ended, and remove it.
+def deliver_left_over(address: Address, folder: Path) -> bool:
+    """Send a journal whose process has ended, and remove it; tell whether it is out of the way.
+
+    Args:
+        address: Where to; a journal that was written for another address is let be.
+        folder: The journal's.
 
     Raises:
         backend.failures(): Where MLflow cannot be reached; the journal stays.
     """
-    sent = False
+    left = journal.claim(folder)
+    if left is None:
+        return not folder.exists()
+    done = False
     try:
-        if source.header:  # none: its process died before it said which run it is
-            Delivery(address, source).send()
-        sent = True
+        if left.header.get("address") == address.mark:
+            Delivery(address, left).send()
+            done = True
+        elif not left.header:  # its process died before it said which run it is
+            done = True
     finally:
-        source.close(remove=sent)
+        left.close(remove=done)
+    return True
 
 
 def find_by_key(client: Any, experiment_id: str, key: str) -> Any | None:

@@ -4,7 +4,6 @@ import difflib
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,41 +16,6 @@ from degas_ray.tracking.backend import Address, patiently
 OUTAGE_SECONDS = 180.0
 FOLDER = "generator"  # the artifact folder of a registered generator
 MODEL_URI = re.compile(r"models:/(?P<name>[^/@'\"]+)(?:/(?P<version>[1-9][0-9]{0,17})|@(?P<alias>[A-Za-z0-9_-]+))")
-
-
-def open_experiment(uri: str, name: str, artifacts: str | None, seconds: float) -> str:
-    """Return the id of the experiment ``name``, created where it is missing; a new database gets its tables first.
-
-    Args:
-        uri: Of the server or database.
-        name: The experiment's.
-        artifacts: Where its artifacts go; None leaves that to the server.
-        seconds: How long to wait for a server.
-
-    Raises:
-        InputError: Where that cannot be done, with what to type next.
-    """
-    deadline = time.monotonic() + seconds
-    try:
-        if not uri.startswith("http"):
-            _check_database(uri)
-        while True:
-            try:
-                return _experiment(backend.client(uri), name, artifacts)
-            except backend.failures() as error:
-                if backend.is_permanent(error) or _is_outdated(error) or time.monotonic() > deadline:
-                    raise
-            time.sleep(0.5)
-    except backend.failures() as error:
-        if _is_outdated(error):
-            raise InputError(
-                f"the MLflow database {backend.public(uri)} has another version's tables; keep a copy of it, then type "
-                f"'mlflow db upgrade {backend.public(uri)}'"
-            ) from error
-        raise InputError(
-            f"MLflow does not answer at {backend.public(uri)} ({backend.first_line(error)}); start it there, "
-            "or leave the tracking address out to use the home's own database"
-        ) from error
 
 
 def register(address: Address, run_id: str, folder: Path, name: str, alias: str, tags: Mapping[str, str]) -> int:
@@ -177,31 +141,3 @@ def _all(search: Callable[..., Any]) -> list[Any]:
         page = search(page_token=page.token)
         found += page
     return found
-
-
-def _experiment(client: Any, name: str, artifacts: str | None) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        return str(client.create_experiment(name, artifact_location=artifacts))
-    if found.lifecycle_stage != "active":
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
-
-
-def _is_outdated(error: Exception) -> bool:
-    return "out-of-date database schema" in str(error) or "Can't locate revision" in str(error)
-
-
-def _check_database(uri: str) -> None:
-    """Connect once: mlflow's own way in retries for minutes where a driver or a host is missing."""
-    import sqlalchemy
-
-    try:
-        engine = sqlalchemy.create_engine(uri)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"the driver of {backend.public(uri)} is not installed; type 'pip install {error.name}'"
-        ) from None
-    with engine.connect():
-        pass
-    engine.dispose()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from degas_ray.errors import DegasError, InputError
 from degas_ray.tracking import backend
-from degas_ray.tracking.mlflow_tracker import open_tracking
+from degas_ray.tracking.runs import open_tracking
 
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 120.0
