@@ -24,6 +24,7 @@ from degas_ray.space import Genotype, Space
 from degas_ray.space.operations import NONE, operation_macs
 
 KIND = "search"
+EPSILON = 0.01  # DARTS's length of the finite difference, over the norm of the gradient
 # Settings that may differ between a checkpoint and the run that goes on from it: they only change how it is computed.
 _FREE = {"device", "compile", "mixed", "precision"}
 
@@ -204,7 +205,7 @@ class Searcher:
         loss = self._loss(z, images)
         taken = torch.autograd.grad(loss, [*self.alphas, *self.weights, z])
         direct, ahead, z_gradient = taken[: len(self.alphas)], taken[len(self.alphas) : -1], taken[-1]
-        epsilon = 0.01 / torch.sqrt(sum((g.square().sum() for g in ahead), start=torch.zeros(()))).clamp_min(1e-12)
+        epsilon = EPSILON / torch.sqrt(sum((g.square().sum() for g in ahead), start=torch.zeros(()))).clamp_min(1e-12)
         sides = []
         for sign in (1, -1):
             with torch.no_grad():
@@ -239,7 +240,7 @@ class Searcher:
         weights = [torch.softmax(alpha, 0) for alpha in self.alphas]
         spent = sum((w @ cost for w, cost in zip(weights, self.costs, strict=True)), start=torch.zeros(()))
         cost = spent / sum(float(c.max()) for c in self.costs)
-        entropy = torch.stack([-(w * w.log()).sum() / max(math.log(len(w)), 1e-12) for w in weights]).mean()
+        entropy = torch.stack([torch.special.entr(w).sum() / math.log(max(2, len(w))) for w in weights]).mean()
         begin = self.config.warmup * self.steps
         ramp = (self.step - begin) / max(1.0, self.steps - begin)
         return self.config.cost_penalty * cost + self.config.entropy_penalty * ramp * entropy

@@ -1,0 +1,205 @@
+"""The alternating loop: what each half-step touches, exact resume, second order, and searches that decide."""
+
+import copy
+import math
+
+import pytest
+import torch
+
+from degas_ray.checkpoint import State, load, save
+from degas_ray.config import PruneConfig, SearchConfig
+from degas_ray.errors import CheckpointError, DivergedError, InputError, Interrupted
+from degas_ray.search import Searcher, search
+from degas_ray.search.glo import reconstruction_loss
+from degas_ray.space import Genotype
+
+TINY = {"width": 2, "latent_dim": 4, "batch": 6, "steps": 6, "device": "cpu"}
+
+
+def searcher(pack, **changes):
+    return Searcher(SearchConfig(**{**TINY, **changes}), pack, 0, PruneConfig())
+
+
+def test_weights_and_alphas_see_their_own_halves(tiny_pack):
+    loop = searcher(tiny_pack)
+    mine, theirs = (
+        {int(i) for _ in range(4) for i in b.next().indices} for b in (loop.weight_batches, loop.alpha_batches)
+    )
+    assert len(mine) == len(theirs) == 24
+    assert not mine & theirs
+    both = searcher(tiny_pack, arch_data="same")
+    assert {int(i) for _ in range(8) for i in both.alpha_batches.next().indices} == set(range(48))
+
+
+def test_alphas_rest_during_the_warm_up_and_move_after_it(tiny_pack):
+    loop = searcher(tiny_pack, warmup=0.5)
+    before = copy.deepcopy(loop.raw_alphas())
+    for _ in range(3):
+        loop.advance()
+    assert loop.raw_alphas() == before
+    loop.advance()
+    assert all(loop.raw_alphas()[name] != row for name, row in before.items())
+
+
+def test_only_the_latents_of_the_batch_move(tiny_pack):
+    loop = searcher(tiny_pack)
+    before = loop.latents.clone()
+    touched = set(loop.weight_batches._order[:6].tolist()) | set(loop.alpha_batches._order[:6].tolist())
+    loop.advance()
+    moved = {int(i) for i in (loop.latents != before).any(1).nonzero()}
+    assert moved == touched
+    assert loop.latents.norm(dim=1).max() <= 1 + 1e-6
+
+
+def test_latents_follow_the_gradient_of_the_summed_loss(tiny_pack):
+    loop = searcher(tiny_pack, latent_lr=1e-3, steps=4)
+    batch = loop.weight_batches.next()
+    z = loop.latents[batch.indices].requires_grad_()
+    by_hand = torch.autograd.grad(loop._loss(z, batch.images) * len(z), z)[0]
+    expected = z.detach() - 1e-3 * by_hand
+    loop._weight_step(batch.indices, z, batch.images)
+    inside = expected.norm(dim=1) < 0.999
+    torch.testing.assert_close(loop.latents[batch.indices][inside], expected[inside])
+
+
+def test_the_rate_follows_the_cosine(tiny_pack):
+    loop = searcher(tiny_pack, lr=0.3, lr_min=0.001, steps=8)
+    rates = []
+    for _ in range(8):
+        rates.append(loop.weight_optimizer.param_groups[0]["lr"])
+        loop.advance()
+    expected = [0.001 + 0.299 * (1 + math.cos(math.pi * t / 8)) / 2 for t in range(8)]
+    assert rates == pytest.approx(expected)
+
+
+def test_epochs_count_the_half_that_the_weights_see(tiny_pack):
+    assert searcher(tiny_pack, steps=None, epochs=5).steps == 5 * (24 // 6)
+
+
+@pytest.mark.parametrize("changes", [{}, {"order": "second"}, {"arch_data": "same", "latent_start": "gaussian"}])
+@pytest.mark.parametrize("at", [1, 4])
+def test_resumed_equals_uninterrupted_bit_for_bit(tiny_pack, tmp_path, changes, at):
+    config = SearchConfig(**{**TINY, **changes})
+    whole = search(config, tiny_pack, seed=7)
+    saved = []
+
+    def keep(progress):
+        saved.append(progress)
+
+    with pytest.raises(Interrupted):
+        search(
+            config,
+            tiny_pack,
+            seed=7,
+            on_progress=lambda progress: save(tmp_path / "state", progress.state(), "search"),
+            should_stop=iter([False] * (at - 1) + [True] * 9).__next__,
+        )
+    torch.manual_seed(99)  # a fresh process has another global state
+    resumed = search(config, tiny_pack, seed=7, resume=load(tmp_path / "state", "search"), on_progress=keep)
+    assert resumed.history == whole.history
+    assert resumed.genotype == whole.genotype
+    assert resumed.state.meta == whole.state.meta
+    assert resumed.state.tensors.keys() == whole.state.tensors.keys()
+    for name, tensor in whole.state.tensors.items():
+        assert torch.equal(tensor, resumed.state.tensors[name]), name
+    assert [p.step for p in saved] == list(range(at + 1, 7))
+
+
+def test_a_checkpoint_of_another_search_is_refused(tiny_pack):
+    state = search(SearchConfig(**{**TINY, "steps": 1}), tiny_pack, seed=1).state
+    with pytest.raises(CheckpointError, match=r"has seed = 1, this search 0"):
+        searcher(tiny_pack, steps=1).restore(state)
+    with pytest.raises(CheckpointError, match=r"steps"):
+        searcher(tiny_pack).restore(
+            State(state.tensors, {**state.meta, "identity": {**state.meta["identity"], "seed": 0}})
+        )
+
+
+def test_plain_and_merged_searches_agree(tiny_pack):
+    plain = search(SearchConfig(**TINY, mixed="plain"), tiny_pack, seed=0)
+    merged = search(SearchConfig(**TINY, mixed="merged"), tiny_pack, seed=0)
+    assert merged.history[-1]["loss"] == pytest.approx(plain.history[-1]["loss"], rel=1e-3)
+    searcher(tiny_pack, mixed="plain").restore(merged.state)  # one's checkpoint loads in the other
+
+
+def test_second_order_is_the_gradient_through_the_look_ahead_step(tiny_pack, monkeypatch):
+    """The finite difference against autograd through w' = w - rate * (grad + decay * w)."""
+    monkeypatch.setattr("degas_ray.search.searcher.EPSILON", 1e-6)  # in float64: close to the derivative itself
+    loop = searcher(tiny_pack, order="second", lr=0.05, weight_decay=1e-2)
+    loop.supernet.double()
+    loop.latents = loop.latents.double()
+    train, held = loop.weight_batches.next(), loop.alpha_batches.next()
+    z, images = loop.latents[train.indices], train.images.double()
+    held_z, held_images = loop.latents[held.indices].requires_grad_(), held.images.double()
+    _, ours, _ = loop._unrolled((z, images), held_z, held_images)
+
+    names = [name for name, _ in loop.supernet.named_parameters()]
+    parameters = dict(loop.supernet.named_parameters())
+    weights = [name for name in names if not name.startswith("alphas.")]
+    gradients = torch.autograd.grad(
+        loop._loss(z, images), [parameters[name] for name in weights], create_graph=True, allow_unused=True
+    )
+    ahead = {
+        name: parameters[name] - 0.05 * (gradient + 1e-2 * parameters[name])
+        for name, gradient in zip(weights, gradients, strict=True)
+    }
+    made = torch.func.functional_call(loop.supernet, {**parameters, **ahead}, (held_z,))
+    loss = reconstruction_loss(made, held_images, loop.config.lap1_share).mean()
+    exact = torch.autograd.grad(loss, loop.alphas)
+    direct = torch.autograd.grad(loop._loss(held_z, held_images), loop.alphas)
+    for one, other, first in zip(ours, exact, direct, strict=True):
+        assert (one - other).norm() < 1e-3 * (other - first).norm()
+
+
+def test_penalties_by_hand(tiny_pack):
+    loop = searcher(tiny_pack, cost_penalty=1.0, entropy_penalty=0.0)
+    with torch.no_grad():
+        for alpha, cost in zip(loop.alphas, loop.costs, strict=True):
+            alpha.copy_(torch.where(cost == cost.max(), 60.0, -60.0))
+    assert loop._penalty().item() == pytest.approx(1.0)
+    undecided = searcher(tiny_pack, entropy_penalty=0.5, warmup=0.0)
+    undecided.step = undecided.steps
+    with torch.no_grad():
+        for alpha in undecided.alphas:
+            alpha.zero_()
+    assert undecided._penalty().item() == pytest.approx(0.5)
+
+
+def test_a_short_search_decides_and_improves(tiny_pack):
+    result = search(SearchConfig(**{**TINY, "steps": 120, "width": 4, "alpha_lr": 0.1}), tiny_pack, seed=0)
+    first, last = result.history[0], result.history[-1]
+    assert last["loss"] < 0.5 * first["loss"]
+    assert last["alpha_entropy"] < 0.7 < first["alpha_entropy"]
+    assert result.decided["alpha_entropy"] == pytest.approx(last["alpha_entropy"])
+    assert Genotype.parse(last["genotype"]) == result.genotype
+    assert all(sum(row.values()) == pytest.approx(1) for row in last["alphas"].values())
+
+
+def test_the_epoch_with_the_best_margin_can_be_picked(tiny_pack):
+    result = search(SearchConfig(**TINY), tiny_pack, seed=0, pruning=PruneConfig(pick="best-margin"))
+    best = max(result.history, key=lambda row: row["margin"])
+    assert str(result.genotype) == best["genotype"]
+
+
+def test_seeds_matter_and_repeat(tiny_pack):
+    one, again, other = (search(SearchConfig(**TINY), tiny_pack, seed=s) for s in (1, 1, 2))
+    assert one.history == again.history
+    assert one.history != other.history
+
+
+def test_a_search_leaves_the_global_random_state_alone(tiny_pack):
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    search(SearchConfig(**{**TINY, "steps": 2}), tiny_pack, seed=0)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_divergence_is_said(tiny_pack):
+    with pytest.raises(DivergedError, match=r"non-finite by step \d+; lower search.lr"):
+        search(SearchConfig(**{**TINY, "steps": 40, "lr": 1e30, "lr_min": 1e30}), tiny_pack, seed=0)
+
+
+def test_too_few_images_are_refused(tiny_pack):
+    with pytest.raises(InputError, match=r"48 images are too few.*set search.batch lower"):
+        searcher(tiny_pack, batch=30)
