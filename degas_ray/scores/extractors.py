@@ -97,7 +97,8 @@ class Extractor:
         return self._run(resized)[0]
 
     def _chunk(self, images: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-        planes = torch.tensor(images, device=self.device).permute(0, 3, 1, 2)
+        copied = torch.from_numpy(np.array(images, order="C"))  # the original may be read-only or reversed
+        planes = copied.to(self.device).permute(0, 3, 1, 2)
         features, logits = self._run(resize(planes, self.network.size))
         return features.cpu(), logits.cpu()
 

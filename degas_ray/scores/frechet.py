@@ -2,6 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 Array = npt.NDArray[np.float64]
@@ -9,7 +10,7 @@ Array = npt.NDArray[np.float64]
 
 def moments(features: Tensor | npt.NDArray[np.floating]) -> tuple[Array, Array]:
     """Return the mean ``[D]`` and the unbiased covariance ``[D, D]`` of features ``[N, D]`` in float64, N > 1."""
-    values = np.array(features, dtype=np.float64)  # a copy, centred in place
+    values: Array = torch.as_tensor(features).to("cpu", torch.float64, copy=True).numpy()  # centred in place
     mean = values.mean(axis=0)
     values -= mean
     return mean, values.T @ values / (len(values) - 1)

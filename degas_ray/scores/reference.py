@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from degas_ray.data import Pack
 from degas_ray.errors import DegasWarning, InputError
 from degas_ray.scores.extractors import Extractor
 from degas_ray.scores.frechet import Array, moments, square_root
-from degas_ray.scores.images import Images
+from degas_ray.scores.images import Images, ImageSet, ImageSource, image_set, read_batches
 from degas_ray.scores.pairs import Within, within
+from degas_ray.scores.protocol import METHOD
 from degas_ray.scores.weights import locked, replacing
 
 _LAYOUT = 1  # of the file; another one is another fingerprint
@@ -56,14 +57,14 @@ class Reference:
 
 
 def reference_statistics(
-    pack: Pack, extractor: Extractor, *, count: int | None = None, cache: Path, batch: int = 100
+    source: ImageSource, extractor: Extractor, *, count: int | None = None, cache: Path, batch: int = 100
 ) -> Reference:
-    """Return the statistics of a pack's images, from the cache where they are known.
+    """Return the statistics of real images, from the cache where they are known.
 
     Several processes may ask at once: one computes, the others wait and read.
 
     Args:
-        pack: The real images.
+        source: The real images: a pack or its path, a folder of image files, or uint8 ``[N, H, W, 3]``.
         extractor: The network.
         count: How many of them, drawn at random but always the same ones; None or more than there are: all.
         cache: The home's cache directory; ``references/`` in it is used.
@@ -71,14 +72,16 @@ def reference_statistics(
 
     Raises:
         InputError: Fewer than 6 images.
+        DataError: A source that cannot be read.
     """
-    chosen = _choice(len(pack.images), count)
-    fingerprint = _fingerprint(pack, extractor, len(chosen))
+    images = image_set(source)
+    chosen = _choice(len(images), count)
+    fingerprint = _fingerprint(images, extractor, len(chosen))
     path = cache / "references" / f"{fingerprint}.safetensors"
     with locked(path):
         tensors = _read(path) if path.exists() else None
         if tensors is None:
-            tensors = _measure(_batches(pack.images, chosen, batch), extractor)
+            tensors = _measure(read_batches(images, chosen, batch), extractor)
             with replacing(path) as file:
                 file.write(save(tensors))
     return Reference(
@@ -94,7 +97,7 @@ def reference_statistics(
     )
 
 
-def _choice(size: int, count: int | None) -> np.ndarray:
+def _choice(size: int, count: int | None) -> npt.NDArray[np.int64]:
     if count is None or count >= size:
         return np.arange(size)
     if count < 1:
@@ -102,14 +105,10 @@ def _choice(size: int, count: int | None) -> np.ndarray:
     return np.sort(np.random.default_rng(_CHOICE_SEED).permutation(size)[:count])
 
 
-def _fingerprint(pack: Pack, extractor: Extractor, count: int) -> str:
-    parts = [_LAYOUT, pack.fingerprint, count, _CHOICE_SEED, extractor.name, extractor.weights_hash, extractor.resizer]
+def _fingerprint(images: ImageSet, extractor: Extractor, count: int) -> str:
+    how = [extractor.name, extractor.weights_hash, extractor.resizer]
+    parts = [_LAYOUT, METHOD, images.fingerprint(), count, _CHOICE_SEED, *how]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-def _batches(images: Images, chosen: np.ndarray, batch: int) -> Iterator[Images]:
-    for start in range(0, len(chosen), batch):
-        yield images[chosen[start : start + batch]]
 
 
 def _measure(batches: Iterator[Images], extractor: Extractor) -> dict[str, Tensor]:

@@ -1,6 +1,5 @@
 """A number with its protocol: all scores of a set of images from one pass of features."""
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
@@ -13,7 +12,7 @@ from torch import Tensor
 from degas_ray.errors import InputError
 from degas_ray.scores.extractors import Extractor, Features
 from degas_ray.scores.frechet import frechet_distance, moments
-from degas_ray.scores.images import Images, ImageSource, checked, image_batches
+from degas_ray.scores.images import Images, ImageSource, image_batches
 from degas_ray.scores.inception_score import inception_score
 from degas_ray.scores.pairs import between, within
 from degas_ray.scores.protocol import METHOD, Protocol
@@ -88,9 +87,13 @@ def extract(batches: Iterable[Images], extractor: Extractor) -> Features:
     """Run batches of uint8 ``[B, H, W, 3]`` through an extractor once; of each image only its features stay.
 
     Raises:
-        InputError: There was no image.
+        InputError: There was no image, or the network's weights give infinite or undefined features.
     """
-    parts = [extractor(images) for images in checked(batches)]
+    parts = [extractor(images) for images in batches]
+    if not parts:
+        raise InputError("there is no image to score")
+    if not all(part.features.isfinite().all() and part.logits.isfinite().all() for part in parts):
+        raise InputError(f"the {extractor.name} network gives features that are not numbers; its weights are damaged")
     return Features(torch.cat([part.features for part in parts]), torch.cat([part.logits for part in parts]))
 
 
@@ -131,7 +134,7 @@ def score(
     fake_within = within(fake)
     real = reference.features.to(extractor.device)
     pairs = between(fake, real, fake_within, reference.within)
-    scores = Scores(
+    return Scores(
         fid=frechet_distance(*moments(features.features), reference.mean, reference.cov, root2=reference.root),
         kid=fake_within.kernel + reference.within.kernel - 2 * pairs.kernel,
         is_mean=is_mean,
@@ -155,8 +158,6 @@ def score(
             version=version("degas-ray"),
         ),
     )
-    assert all(map(math.isfinite, scores.metrics().values())), scores
-    return scores
 
 
 def score_images(
@@ -168,7 +169,7 @@ def score_images(
     seed: int = 0,
     batch: int = 100,
 ) -> Scores:
-    """Score images that are there already: a pack, a folder of image files, or uint8 ``[N, H, W, 3]``.
+    """Score images that are there already: a pack or its path, a folder of image files, or uint8 ``[N, H, W, 3]``.
 
     Raises:
         DataError: A folder without images, or a file that is none.

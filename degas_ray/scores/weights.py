@@ -4,12 +4,12 @@ import fcntl
 import hashlib
 import os
 import tempfile
-import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 
@@ -132,7 +132,7 @@ def _download(file: WeightsFile, target: Path) -> None:
                     f"{file.url} sent {out.tell():,} bytes that are not {file.name}: their SHA-256 begins with "
                     f"{digest.hexdigest()[:16]}, expected {file.sha256[:16]}. {_by_hand(file, target)}"
                 )
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:  # URLError is an OSError
         reason = getattr(error, "reason", None) or error
         raise InputError(f"cannot download {file.url}: {reason}. {_by_hand(file, target)}") from None
 
