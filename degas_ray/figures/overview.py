@@ -1,6 +1,7 @@
 """A whole study in one figure: optimisation history, parallel coordinates, importance of hyperparameters."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
@@ -17,6 +18,7 @@ from degas_ray.figures import style
 
 Row = Mapping[str, Any]
 
+SPREAD = 0.09  # between the first and the last of equal values
 LOG_RATIO = 30.0  # positive values that span more than this are drawn on a logarithmic axis
 
 
@@ -75,26 +77,20 @@ def parallel_coordinates(rows: Sequence[Row], columns: Sequence[str], score: str
         raise InputError(f"parallel coordinates: no trial has a finite {score}")
     names = [*columns, score]
     scales = [_Axis([row.get(name) for row in rows]) for name in names]
+    values = np.array([float(row[score]) for row in rows])
+    order = np.argsort(-values, kind="stable")  # the best is drawn last, on top
+    heights = np.array([scale.heights() for scale in scales]).T[order]  # [trials, axes]
+    norm = Normalize(float(values.min()), float(values.max()))
+    lines = LineCollection([list(enumerate(line)) for line in heights], cmap=style.SCORES, norm=norm, alpha=0.9)
+    lines.set(array=values[order], linewidths=[1.1] * (len(rows) - 1) + [2.6])
     figure = style.new_figure(height=3.1)
     axes = figure.add_subplot()
-    values = np.array([float(row[score]) for row in rows])
-    order = np.argsort(-values)  # the best on top
-    lines = [
-        [(i, scale.place(rows[r].get(name))) for i, (name, scale) in enumerate(zip(names, scales, strict=True))]
-        for r in order
-    ]
-    norm = Normalize(float(values.min()), float(values.max()))
-    widths = [2.4 if r == order[-1] else 1.1 for r in order]
-    axes.add_collection(
-        LineCollection(lines, cmap=style.SCORES, norm=norm, array=values[order], linewidths=widths, alpha=0.9)
-    )
+    axes.add_collection(lines)
     for i, scale in enumerate(scales):
         axes.axvline(i, color=style.GREY, linewidth=0.8)
         for height, text in scale.ticks():
-            axes.text(i + 0.02, height, text, fontsize=6.5, color=style.INK, va="center", ha="left", bbox=_HALO)
-    axes.set_xlim(-0.15, len(names) - 0.55)
-    axes.set_ylim(-0.05, 1.05)
-    axes.set_yticks([])
+            axes.text(i + 0.03, height, text, fontsize=6.5, color=style.INK, va="center", ha="left", bbox=_HALO)
+    axes.set(xlim=(-0.1, len(names) - 0.55), ylim=(-0.07, 1.07), yticks=[])
     axes.set_xticks(range(len(names)), [_two_lines(name) for name in names], fontsize=style.SMALL, color=style.INK)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -134,6 +130,7 @@ class _Axis:
     """Maps one column's values to heights from 0 to 1."""
 
     def __init__(self, values: Sequence[Any]) -> None:
+        self.values = values
         numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
         self.choices: list[str] = []
         if len(numbers) < len([v for v in values if v is not None]) or not numbers:
@@ -143,7 +140,18 @@ class _Axis:
         self.whole = all(isinstance(v, int) for v in numbers)
         self.low, self.high = self._scaled(min(numbers)), self._scaled(max(numbers))
 
-    def place(self, value: Any) -> float:
+    def heights(self) -> list[float]:
+        """Return a height for each value; equal ones stand a little apart, so that lines can be counted."""
+        places = [self._place(value) for value in self.values]
+        seen = Counter[float]()
+        spread = []
+        for place in places:
+            together = places.count(place)
+            spread.append(place + SPREAD * (seen[place] / (together - 1) - 0.5 if together > 1 else 0.0))
+            seen[place] += 1
+        return spread
+
+    def _place(self, value: Any) -> float:
         if self.choices:
             return 0.5 if len(self.choices) == 1 else self.choices.index(str(value)) / (len(self.choices) - 1)
         if value is None or self.high == self.low:
@@ -152,13 +160,13 @@ class _Axis:
 
     def ticks(self) -> list[tuple[float, str]]:
         if self.choices:
-            return [(self.place(choice), choice) for choice in self.choices]
+            return [(self._place(choice), choice) for choice in self.choices]
         if self.high == self.low:
             return [(0.5, _short(self._value(self.low)))]
         ends = [self._value(self.low + share * (self.high - self.low)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
         if self.whole and ends[-1] - ends[0] <= 4:
             ends = [float(v) for v in range(round(ends[0]), round(ends[-1]) + 1)]
-        return [(self.place(value), _short(value)) for value in ends]
+        return [(self._place(value), _short(value)) for value in ends]
 
     def _scaled(self, value: float) -> float:
         return math.log10(value) if self.log else float(value)

@@ -7,6 +7,7 @@ may draw at the same time.
 import os
 from pathlib import Path
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -26,7 +27,8 @@ PALE = "#EFEFEF"
 SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
-SCORES = "cividis"  # dark is small
+# dark is small; cividis without its pale end
+SCORES = LinearSegmentedColormap.from_list("scores", [colormaps["cividis"](i / 10) for i in range(10)])
 SHARES = LinearSegmentedColormap.from_list("shares", ["#FFFFFF", "#B5D8EE", BLUE, "#00263D"])  # dark is large
 
 WIDTH = 6.9  # inches: the text block of a page
