@@ -1,6 +1,5 @@
 """Shuffled batches straight from a pack: an index, one gather, one conversion, and a position that can be resumed."""
 
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,15 +32,18 @@ def gather(images: Images | Tensor, indices: npt.ArrayLike | Tensor, device: tor
     """Pick images and bring them to ``x / 127.5 - 1``.
 
     Args:
-        images: uint8 ``[N, H, W, 3]``.
+        images: uint8 ``[N, H, W, 3]``, on the CPU.
         indices: int64 ``[B]``.
         device: Where the result lives.
 
     Returns:
         float32 ``[B, 3, H, W]`` in [-1, 1], contiguous.
     """
-    picked = _pick(images, indices, torch.device(device))
-    return _planes(picked).div_(127.5).sub_(1.0)
+    planes = _planes(images, indices, torch.device(device))
+    values = _in_place(planes)
+    values /= 127.5
+    values -= 1.0
+    return planes
 
 
 def gather_dequantised(
@@ -53,7 +55,7 @@ def gather_dequantised(
     """Pick images and bring them to ``2 (x / 256 - 0.5) + U[0, 1/128)``, as CT-GAN and WGAN-GP train on.
 
     Args:
-        images: uint8 ``[N, H, W, 3]``.
+        images: uint8 ``[N, H, W, 3]``, on the CPU.
         indices: int64 ``[B]``.
         generator: Source of the noise, on ``device``.
         device: Where the result lives.
@@ -61,10 +63,12 @@ def gather_dequantised(
     Returns:
         float32 ``[B, 3, H, W]`` in [-1, 1], contiguous.
     """
-    picked = _pick(images, indices, torch.device(device))
-    result = _planes(picked)
-    noise = torch.rand(result.shape, generator=generator, device=result.device)
-    return result.add_(noise).div_(128.0).sub_(1.0)
+    planes = _planes(images, indices, torch.device(device))
+    values = _in_place(planes)
+    values += _in_place(torch.rand(planes.shape, generator=generator, device=planes.device))
+    values /= 128.0
+    values -= 1.0
+    return planes
 
 
 class Batches:
@@ -106,7 +110,7 @@ class Batches:
         if isinstance(source, Pack):
             labels = source.labels if labels is None else labels
             source = source.images
-        self._images = _tensor(source)
+        self._images = _array(source)
         self._labels = None if labels is None else torch.as_tensor(np.array(labels, dtype=np.int64))
         chosen = np.arange(len(source)) if indices is None else np.asarray(indices, dtype=np.int64)
         if len(chosen) and (chosen.min() < 0 or chosen.max() >= len(source)):
@@ -196,21 +200,21 @@ class Batches:
         return torch.Generator(self._device).manual_seed(seed)
 
 
-def _pick(images: Images | Tensor, indices: npt.ArrayLike | Tensor, device: torch.device) -> Tensor:
-    """Return uint8 ``[B, H, W, 3]`` on the device; bytes travel there, floats are made there."""
-    pool = _tensor(images)
-    rows = torch.as_tensor(indices, dtype=torch.int64).to(pool.device)
-    return pool.index_select(0, rows).to(device, non_blocking=True)
+def _planes(images: Images | Tensor, indices: npt.ArrayLike | Tensor, device: torch.device) -> Tensor:
+    """Pick images and turn them to float32 [B, 3, H, W], still in 0..255; to a GPU they travel as bytes."""
+    pool = _array(images)
+    picked = pool[np.asarray(indices, dtype=np.int64)]
+    if device.type == "cpu":
+        return torch.from_numpy(np.ascontiguousarray(picked.transpose(0, 3, 1, 2)).astype(np.float32))
+    planes = torch.from_numpy(picked).to(device).permute(0, 3, 1, 2)
+    return planes.to(torch.float32, memory_format=torch.contiguous_format)
 
 
-def _planes(picked: Tensor) -> Tensor:
-    return picked.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+def _in_place(planes: Tensor) -> Any:
+    """View a CPU tensor as an array. A batch is too small for torch's threads: waiting for them costs more on a busy
+    machine than the work itself."""
+    return planes.numpy() if planes.device.type == "cpu" else planes
 
 
-def _tensor(images: Images | Tensor) -> Tensor:
-    """View images as a tensor; a pack's stay in the file."""
-    if isinstance(images, Tensor):
-        return images
-    with warnings.catch_warnings():  # read-only memory: nobody writes to it, gathers copy
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable", category=UserWarning)
-        return torch.from_numpy(images)
+def _array(images: Images | Tensor) -> Images:
+    return images.numpy() if isinstance(images, Tensor) else images
