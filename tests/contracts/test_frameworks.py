@@ -1,0 +1,185 @@
+"""What every framework must do; a new one is held to it by being in FRAMEWORKS."""
+
+import inspect
+import typing
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from degas_ray.config import TrainConfig
+from degas_ray.gan import FRAMEWORKS, PRESETS, build_critic
+from degas_ray.gan.critic import Critic
+from degas_ray.gan.frameworks import Batch, Fakes, Framework
+
+every = pytest.mark.parametrize("framework", FRAMEWORKS.values(), ids=FRAMEWORKS)
+
+
+def setting(framework: Framework, **changes: object) -> TrainConfig:
+    return TrainConfig.model_validate({"framework": framework.name, "critic_width": 6} | changes)
+
+
+def critic_of(framework: Framework, classes: int = 0) -> Critic:
+    return build_critic(setting(framework), 16, classes, seed=1).train()
+
+
+def batch_of(count: int = 8, classes: int = 0) -> Batch:
+    torch.manual_seed(2)
+    labels = torch.arange(count) % classes if classes else None
+    return Batch(torch.rand(count, 3, 16, 16), torch.rand(count, 3, 16, 16) - 1, labels)
+
+
+def noise(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_the_configuration_knows_every_framework() -> None:
+    assert set(typing.get_args(TrainConfig.model_fields["framework"].annotation)) == set(FRAMEWORKS)
+
+
+@every
+def test_presets_are_valid_settings_and_belong_to_it(framework: Framework) -> None:
+    assert framework.presets
+    for name, preset in framework.presets.items():
+        config = TrainConfig.model_validate(preset)
+        assert config.framework == framework.name
+        assert PRESETS[name] is preset
+    assert framework.source
+    assert inspect.getdoc(inspect.getmodule(framework.critic_loss))
+
+
+def test_presets_have_the_originals_numbers() -> None:
+    for name in ("ctgan-paper", "degas-release", "wgan-gp-paper", "sngan-paper"):
+        config = TrainConfig.model_validate(PRESETS[name])
+        assert (config.lr, config.critic_lr, config.betas, config.decay) == (2e-4, 2e-4, (0.0, 0.9), "linear")
+        assert (config.critic_steps, config.batch, config.generator_batch) == (5, 64, 128)
+        assert (config.critic_width, config.latent_dim, config.ema) == (128, 128, 0)
+    steps = {name: TrainConfig.model_validate(PRESETS[name]).steps for name in PRESETS}
+    assert (steps["ctgan-paper"], steps["degas-release"], steps["sngan-paper"]) == (100_000, 200_000, 50_000)
+
+
+@every
+def test_losses_are_finite_and_reach_every_weight(framework: Framework) -> None:
+    critic, config = critic_of(framework, classes=3), setting(framework)
+    batch = batch_of(classes=3)
+    loss = torch.stack(list(framework.critic_loss(critic, batch, config, noise()).values())).sum()
+    gradients = torch.autograd.grad(loss, list(critic.parameters()))
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    weights = [(p, g) for p, g in zip(critic.parameters(), gradients, strict=True) if p.ndim > 1]
+    assert all(gradient.any() for _, gradient in weights)
+
+    images = batch.fake.clone().requires_grad_()
+    terms = framework.generator_loss(critic, Fakes(images, batch.labels), config, noise())
+    (gradient,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), images)
+    assert gradient.isfinite().all()
+    assert gradient.flatten(1).any(1).all()
+
+
+@every
+def test_terms_have_no_side_effect_on_the_batch_or_the_global_random_state(framework: Framework) -> None:
+    critic, config, batch = critic_of(framework), setting(framework), batch_of()
+    copies = batch.real.clone(), batch.fake.clone()
+    state = torch.get_rng_state()
+    framework.critic_loss(critic, batch, config, noise())
+    framework.generator_loss(critic, Fakes(batch.fake, None), config, noise())
+    assert torch.equal(batch.real, copies[0])
+    assert torch.equal(batch.fake, copies[1])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@every
+def test_dropout_is_on_where_the_framework_has_it_in_both_steps(framework: Framework) -> None:
+    critic, config, batch = critic_of(framework).eval(), setting(framework, gradient_penalty=0), batch_of()
+
+    def losses(seed: int) -> tuple[float, float]:
+        critics = framework.critic_loss(critic, batch, config, noise(seed))
+        generators = framework.generator_loss(critic, Fakes(batch.fake, None), config, noise(seed))
+        return sum(critics.values()).item(), sum(generators.values()).item()  # type: ignore[union-attr]
+
+    (critic0, generator0), (critic1, generator1) = losses(0), losses(1)
+    assert (critic0 != critic1) is framework.dropout
+    assert (generator0 != generator1) is framework.dropout
+    assert losses(0) == (critic0, generator0)
+
+
+@every
+def test_training_the_critic_tells_real_from_generated(framework: Framework) -> None:
+    critic, config, batch = critic_of(framework), setting(framework), batch_of(16)
+    adam, draws = torch.optim.Adam(critic.parameters(), 5e-3, betas=(0.0, 0.9)), noise()
+
+    def gap() -> float:
+        critic.eval()
+        with torch.no_grad():
+            value = critic(batch.real).score.mean() - critic(batch.fake).score.mean()
+        critic.train()
+        return value.item()
+
+    before = gap()
+    for _ in range(25):
+        loss = torch.stack(list(framework.critic_loss(critic, batch, config, draws).values())).sum()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    assert gap() > before + 0.5
+
+
+@every
+def test_the_classifier_counts_at_its_weight_on_real_images_only(framework: Framework) -> None:
+    critic, batch = critic_of(framework, classes=3).eval(), batch_of(classes=3)
+    one = framework.critic_loss(critic, batch, setting(framework, auxiliary_critic=1.0), noise())["classification"]
+    half = framework.critic_loss(critic, batch, setting(framework, auxiliary_critic=0.5), noise())["classification"]
+    assert half.item() == pytest.approx(one.item() / 2)
+    elsewhere = batch._replace(fake=torch.zeros_like(batch.fake))
+    same = framework.critic_loss(critic, elsewhere, setting(framework), noise())["classification"]
+    assert same.item() == pytest.approx(one.item(), rel=1e-5)
+    fakes = Fakes(batch.fake, batch.labels)
+    tenth = framework.generator_loss(critic, fakes, setting(framework), noise())["classification"]
+    whole = framework.generator_loss(critic, fakes, setting(framework, auxiliary_generator=1.0), noise())
+    assert tenth.item() == pytest.approx(whole["classification"].item() / 10, rel=1e-5)
+
+
+@every
+def test_spectral_norm_is_one_by_svd_where_the_framework_has_it(framework: Framework) -> None:
+    critic = critic_of(framework)
+    layers = [m for m in critic.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    with torch.no_grad():
+        for _ in range(60):  # one power iteration each
+            critic(batch_of(2).real)
+        norms = [np.linalg.svd(layer.weight.flatten(1).numpy(), compute_uv=False)[0] for layer in layers]
+    if framework.spectral_norm:
+        assert norms == pytest.approx([1.0] * len(layers), rel=1e-2)
+    else:
+        assert max(abs(norm - 1) for norm in norms) > 0.05
+
+
+def test_ctgan_by_hand() -> None:
+    """Terms of CT-GAN and WGAN-GP from the critic's own scores, dropout off."""
+    framework, config = FRAMEWORKS["ctgan"], TrainConfig(critic_width=6)
+    critic, batch = critic_of(framework), batch_of()
+    critic.rates = (0.0, 0.0, 0.0)
+    terms = framework.critic_loss(critic, batch, config, noise())
+    real, fake = critic(batch.real), critic(batch.fake)
+    assert terms["wasserstein"].item() == pytest.approx((fake.score.mean() - real.score.mean()).item(), abs=1e-6)
+    assert terms["consistency"].item() == pytest.approx(0, abs=1e-10)  # equal passes
+    plain = FRAMEWORKS["wgan-gp"].critic_loss(critic, batch, config, noise())
+    assert plain["penalty"].item() == pytest.approx(terms["penalty"].item(), rel=1e-5)
+    assert set(terms) - set(plain) == {"consistency"}
+    adversarial = framework.generator_loss(critic, Fakes(batch.fake, None), config, noise())["adversarial"]
+    assert adversarial.item() == pytest.approx(-fake.score.mean().item(), abs=1e-6)
+
+
+def test_ctgans_two_passes_have_their_own_dropout() -> None:
+    framework = FRAMEWORKS["ctgan"]
+    terms = framework.critic_loss(critic_of(framework), batch_of(), setting(framework), noise())
+    assert terms["consistency"].item() > 1e-3
+
+
+def test_cagan_rewards_disagreement_on_generated_images_up_to_one() -> None:
+    framework = FRAMEWORKS["cagan"]
+    critic, batch = critic_of(framework), batch_of()
+    critic.rates = (0.0, 0.0, 0.0)  # equal critics: 0 on real, the full 1 on generated, times the weight
+    terms = framework.critic_loss(critic, batch, setting(framework, consistency=3.0), noise())
+    assert terms["consistency"].item() == pytest.approx(3.0)
+    own = framework.generator_loss(critic, Fakes(batch.fake, None), setting(framework), noise())
+    assert own["consistency"].item() == pytest.approx(0, abs=1e-10)

@@ -1,0 +1,77 @@
+"""Hand-designed generators: sizes from arithmetic, shapes at many resolutions, labels."""
+
+import pytest
+import torch
+
+from degas_ray.config import TrainConfig
+from degas_ray.errors import GenotypeError, InputError
+from degas_ray.gan import HANDMADE, build_generator
+from degas_ray.gan.build import name_of
+from degas_ray.gan.handmade import UpBlock
+from degas_ray.space import PUBLISHED, count_parameters
+
+
+def config(width: int = 128, latent_dim: int = 128) -> TrainConfig:
+    return TrainConfig(width=width, latent_dim=latent_dim)
+
+
+def test_parameters_of_ctgans_resnet() -> None:
+    linear = (128 + 1) * 4 * 4 * 128
+    block = 2 * 2 * 128 + 2 * (9 * 128 + 1) * 128 + (128 + 1) * 128  # two BN, two conv3, one conv1
+    tail = 2 * 128 + (9 * 128 + 1) * 3
+    assert count_parameters(build_generator("resnet", config(), 32)) == linear + 3 * block + tail == 1_204_483
+
+
+def test_parameters_of_dcgan() -> None:
+    linear = (128 + 1) * 4 * 4 * 512
+    norms = 2 * (512 + 256 + 128)
+    deconvs = 16 * (512 * 256 + 256 * 128 + 128 * 3) + 3
+    assert count_parameters(build_generator("dcgan", config(), 32)) == linear + norms + deconvs == 3_686_147
+
+
+@pytest.mark.parametrize("what", [*HANDMADE, "degas-cifar10"])
+@pytest.mark.parametrize("resolution", [8, 16, 24, 48])
+def test_shapes_at_many_resolutions(what: str, resolution: int) -> None:
+    generator = build_generator(what, config(4, 6), resolution)
+    images = generator(torch.randn(3, 6))
+    assert images.shape == (3, 3, resolution, resolution)
+    assert images.abs().max().item() <= 1
+
+
+@pytest.mark.parametrize("what", [*HANDMADE, "degas-stl10"])
+def test_a_conditional_generator_listens_to_labels(what: str) -> None:
+    generator = build_generator(what, config(4, 6), 16, num_classes=3)
+    for name, parameter in generator.named_parameters():
+        if name.endswith("shift"):
+            torch.nn.init.normal_(parameter)
+    z = torch.randn(4, 6).repeat(2, 1)
+    images = generator(z, torch.tensor([0] * 4 + [1] * 4))
+    assert not torch.allclose(images[:4], images[4:])
+    with pytest.raises(ValueError, match="labels"):
+        generator(z)
+
+
+def test_the_shortcut_commutes_with_up_sampling() -> None:
+    block = UpBlock(3, 0).double()
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    up = torch.nn.functional.interpolate
+    plain = block.conv2(torch.relu(block.norm2(block.conv1(up(torch.relu(block.norm1(x)), scale_factor=2)))))
+    assert torch.allclose(block(x), plain + block.shortcut(up(x, scale_factor=2)), atol=1e-12)
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    one, same, other = (build_generator("resnet", config(4, 6), 16, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(one.linear.weight, same.linear.weight)
+    assert not torch.equal(one.linear.weight, other.linear.weight)
+
+
+def test_names_lead_back() -> None:
+    assert name_of(build_generator("dcgan", config(4, 6), 16)) == "dcgan"
+    assert name_of(build_generator("degas-stl10", config(4, 6), 16)) == str(PUBLISHED["degas-stl10"])
+
+
+def test_what_cannot_be_built_is_refused() -> None:
+    with pytest.raises(GenotypeError, match="'resnext'"):
+        build_generator("resnext", config(), 32)
+    with pytest.raises(InputError, match="resolution: got 20, expected a multiple of 8"):
+        build_generator("resnet", config(), 20)
