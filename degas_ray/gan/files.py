@@ -58,9 +58,7 @@ def load_generator(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     state = checkpoint.load(path, KIND)
     facts = dict(state.meta)
     what, sizes = facts.get("what"), {name: facts.get(name) for name in SIZES}
-    if not isinstance(what, str) or any(
-        type(size) is not int or not 0 <= size <= _LARGEST for size in sizes.values()
-    ):
+    if not isinstance(what, str) or any(type(size) is not int or not 0 <= size <= _LARGEST for size in sizes.values()):
         raise CheckpointError(f"{path} does not say which generator it holds; train one with degas-ray train")
     try:
         # Without memory: sizes that the weights do not bear out must not be allocated.

@@ -83,8 +83,10 @@ def train(
     while loop.step < config.steps:
         loop.advance()
         stop = should_stop is not None and should_stop() and loop.step < config.steps
-        if loop.step % log_every(config.steps) == 0 or loop.step == config.steps or stop:
-            metrics = loop.report()
+        due = loop.step % log_every(config.steps) == 0 or loop.step == config.steps
+        if due or stop:
+            # A row for an interruption would tell a resumed history from an uninterrupted one.
+            metrics = loop.report() if due else loop.metrics()
             if on_progress is not None:
                 on_progress(Progress("train", loop.step, config.steps, metrics, loop.state))
         if stop:
@@ -158,15 +160,19 @@ class Trainer:
 
     def report(self) -> dict[str, float]:
         """Return this step's metrics, add them to the history and look for collapse."""
+        metrics = self.metrics()
+        self.watch.see(self.step, metrics["diversity"])
+        self.history.append({"step": self.step, **metrics})
+        return metrics
+
+    def metrics(self) -> dict[str, float]:
+        """Return this step's losses, their terms, the diversity of the images and the rate."""
         self._guard()
         count = min(len(self._real), len(self._fake))
         various = diversity(self.critic, self._real[:count], self._fake[:count]) if count > 1 else 1.0
-        self.watch.see(self.step, various)
         values = {**self._losses, **self._terms}
         metrics = {name: float(value) for name, value in values.items()}
-        metrics |= {"diversity": various, "lr": self.generator_adam.param_groups[0]["lr"]}
-        self.history.append({"step": self.step, **metrics})
-        return metrics
+        return metrics | {"diversity": various, "lr": self.generator_adam.param_groups[0]["lr"]}
 
     def state(self) -> State:
         """Return a copy of everything from which the training goes on exactly."""
