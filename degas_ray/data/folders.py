@@ -1,6 +1,8 @@
 """Sources made of image files: a folder of the user's, CelebA's folder or archive."""
 
+import lzma
 import os
+import struct
 import threading
 import zipfile
 import zlib
@@ -22,6 +24,11 @@ SUFFIXES = frozenset({
 _CONVERSION = "upright, RGB, largest centred square, resized (bicubic, antialiased)"
 _CELEBA_PLACES = ("img_align_celeba", "celeba/img_align_celeba", "Img/img_align_celeba")
 _CELEBA_ZIPS = tuple(f"{place}.zip" for place in _CELEBA_PLACES)
+# What zipfile raises for a damaged or foreign archive.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error, zlib.error,
+    lzma.LZMAError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -139,7 +146,7 @@ def _zip(name: str, path: Path, limit: int | None) -> Originals:
                 for member in archive.namelist()
                 if PurePosixPath(member).suffix.lower() in SUFFIXES and not PurePosixPath(member).name.startswith(".")
             )
-    except (zipfile.BadZipFile, OSError) as error:
+    except _ZIP_ERRORS as error:
         raise DataError(f"{path} is not a whole zip archive ({error}); download it again") from None
     if not found:
         raise DataError(f"{path} holds no image; expected img_align_celeba/000001.jpg and so on")
@@ -167,7 +174,7 @@ def _member_loader(archive: zipfile.ZipFile) -> Callable[[str], bytes]:
         try:
             with lock:
                 return archive.read(member)
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, zlib.error) as error:
+        except (KeyError, *_ZIP_ERRORS) as error:
             raise UnreadableError(str(error)) from None
 
     return load

@@ -6,6 +6,7 @@ numbers, text and the one shape in which numpy writes an array; any other name i
 
 import math
 import pickletools
+import warnings
 from typing import IO, Any
 
 import numpy as np
@@ -50,8 +51,10 @@ def read_pickle(file: IO[bytes]) -> Any:
     """
     machine = _Machine()
     try:
-        for opcode, argument, _ in pickletools.genops(file):
-            machine.step(opcode.name, argument)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # odd escapes in damaged text
+            for opcode, argument, _ in pickletools.genops(file):
+                machine.step(opcode.name, argument)
         (result,) = machine.stack
     except PickleFormatError:
         raise

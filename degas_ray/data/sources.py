@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -110,8 +111,8 @@ def prepare(
         raise DataError(f"limit: got {limit}, expected 1 or more images")
     if kind.local and data_dir is not None:
         raise DataError(f"{source} already names where the images are; leave out --data-dir")
-    place = data_dir.expanduser() if data_dir is not None else place
-    originals = kind.open(place, limit, resolution) if place is not None else None
+    place = _path(str(data_dir)) if data_dir is not None else place
+    originals = _open(kind, place, limit, resolution) if place is not None else None
     path = home / "packs" / _file_name(source, kind, place, resolution, limit, originals)
     if (ready := _reuse(path)) is not None:
         return ready
@@ -159,9 +160,26 @@ def _parse(source: str) -> tuple[Source, Path | None]:
         raise DataError(f"{source!r} names no place; expected {kind.where}")
     if colon and not kind.local:
         raise DataError(f"{source!r}: {name} takes nothing after a colon; name its files' folder with --data-dir")
-    if "\0" in argument:
-        raise DataError(f"{source!r} holds a zero byte; expected a path")
-    return kind, Path(argument).expanduser() if kind.local else None
+    return kind, _path(argument) if kind.local else None
+
+
+def _path(text: str) -> Path:
+    """Return the place that a person typed."""
+    try:
+        os.fsencode(text)
+        path = Path(text).expanduser()
+    except (UnicodeEncodeError, RuntimeError) as error:  # the latter for the home of a user who does not exist
+        raise DataError(f"{text!r} is no path on this machine ({error}); expected a file or folder") from None
+    if "\0" in text:
+        raise DataError(f"{text!r} holds a zero byte; expected a file or folder")
+    return path
+
+
+def _open(kind: Source, place: Path, limit: int | None, resolution: int) -> Originals:
+    try:
+        return kind.open(place, limit, resolution)
+    except OSError as error:
+        raise DataError(f"{kind.name}: cannot read {error.filename or place}: {error.strerror or error}") from None
 
 
 def _file_name(
@@ -199,19 +217,19 @@ def _locate(kind: Source, home: Path, limit: int | None, resolution: int) -> Ori
     """Open a named source from home, from the system's package, or from the network, in that order."""
     downloads = home / "cache" / "downloads" / kind.name
     if not kind.downloads:
-        return kind.open(downloads, limit, resolution)
+        return _open(kind, downloads, limit, resolution)
     for folder in (downloads, kind.system):
         if folder is not None and folder.is_dir() and any(folder.iterdir()):
-            return kind.open(folder, limit, resolution)
+            return _open(kind, folder, limit, resolution)
     try:
         fetch(kind.name, downloads)
     except DataError as error:
         try:
-            return kind.open(downloads, limit, resolution)  # says which files are wanted
+            return _open(kind, downloads, limit, resolution)  # says which files are wanted
         except DataError as wanted:
             hint = " (or: apt install dataset-fashion-mnist)" if kind.system else ""
             raise DataError(f"{error}\n{wanted}{hint}") from None
-    return kind.open(downloads, limit, resolution)
+    return _open(kind, downloads, limit, resolution)
 
 
 def _tracked(
