@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from degas_ray.config import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
+DEFAULT_HOME = "degas-runs"
 DATASETS = "digits, photos, fashion-mnist, cifar10, stl, celeba, folder:DIR or parquet:PATH"
 
 
@@ -101,7 +102,7 @@ def _check_seed(ctx: click.Context, param: click.Parameter, value: int | None) -
 
 home_option = click.option(
     "--home",
-    default="degas-runs",
+    default=DEFAULT_HOME,
     envvar="DEGAS_RAY_HOME",
     show_default=True,
     show_envvar=True,

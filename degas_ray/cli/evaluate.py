@@ -1,6 +1,6 @@
 """``degas-ray evaluate``: scores of a generator, a folder of images or a pack."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from degas_ray.cli.common import (
 )
 from degas_ray.cli.progress import View, open_view
 from degas_ray.cli.results import score_lines
+from degas_ray.cli.watch import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,14 +93,14 @@ def _batches(
 
         source = open_pack(images) if images.suffix == ".arrow" else images
         count = 0 if isinstance(source, Path) else len(source)  # a folder is counted while it is read
-        return _counted(image_batches(source, config.scores.batch), count, view), config.resolution, {}
+        return counted(image_batches(source, config.scores.batch), count, view, "score"), config.resolution, {}
     assert file is not None
     from degas_ray.gan import generate, load_generator
 
     generator, meta = load_generator(file)
     count, bn = config.scores.samples, config.scores.bn
     batches = generate(generator, count, seed=config.seed, batch=config.scores.batch, bn=bn)
-    return _counted(batches, count, view), int(meta["resolution"]), {"bn": bn, "checkpoint": "last"}
+    return counted(batches, count, view, "score"), int(meta["resolution"]), {"bn": bn, "checkpoint": "last"}
 
 
 def _score(config: "Config", batches: "Batches", resolution: int | None, home: Path, facts: Mapping[str, str]) -> Any:
@@ -112,11 +113,3 @@ def _score(config: "Config", batches: "Batches", resolution: int | None, home: P
     count = settings.real if settings.real is not None else settings.samples
     reference = reference_statistics(pack, extractor, count=count, cache=cache, batch=settings.batch)
     return score(batches, extractor, reference, splits=settings.splits, seed=config.seed, protocol=facts)
-
-
-def _counted(batches: "Batches", count: int, view: View) -> "Iterator[NDArray[np.uint8]]":
-    done = 0
-    for images in batches:
-        yield images
-        done += len(images)
-        view.update("images", phase="score", step=done, steps=count)

@@ -19,6 +19,7 @@ VERBS = {
     "train": "Train one generator to full length and score it.",
     "evaluate": "Score a generator, a folder of images or a pack, with the protocol.",
     "sample": "Draw images from a trained generator.",
+    "export": "Write a trained generator for use without this package.",
     "promote": "Train a genotype of a study to full length and register it.",
     "show": "Draw and describe one genotype.",
     "space": "Count and list a search space.",

@@ -120,6 +120,10 @@ class View:
             self.board.best = best
             self._improved()
 
+    def rename(self, title: str) -> None:
+        """Give the view a better title, once it is known what runs."""
+        self.board.title = title
+
     def message(self, text: str) -> None:
         """Say something once."""
 
@@ -149,10 +153,15 @@ class PlainView(View):
         self._said: dict[str, tuple[str, str, float]] = {}
         self._titled = False
 
+    def rename(self, title: str) -> None:
+        super().rename(title)
+        self.message("")
+
     def message(self, text: str) -> None:
         # The title comes with the first news, so that a mistake in what was typed is answered by its error alone.
         for line in [text] if self._titled else [self.board.title, text]:
-            click.echo(f"{duration(self.board.elapsed())}  {line}", err=True)
+            if line:
+                click.echo(f"{duration(self.board.elapsed())}  {line}", err=True)
         self._titled = True
 
     def _changed(self, row: Row) -> None:
@@ -215,7 +224,7 @@ def describe_row(row: Row) -> str:
     """Return a row as one line of text."""
     parts = [row.label]
     if row.state == "running":
-        parts.append(f"{row.phase} {row.step}/{row.steps}" if row.steps else row.phase)
+        parts.append(f"{row.phase} {row.step}/{row.steps}" if row.steps else row.phase or "begins")
         left = row.pace.left(row.steps) if row.steps else None
         if left is not None and row.step < row.steps:
             parts.append(f"{duration(left)} left")
@@ -252,7 +261,7 @@ def draw(board: Board, console: "Console") -> "RenderableType":
     for row in shown:
         mark, style = MARKS[row.state]
         grid.add_row(Text(mark, style), row.label, _bar(row), _stage(row), _note(row))
-    lines: list[RenderableType] = [grid]
+    lines: list[RenderableType] = [grid if shown else Text("starting", "dim")]
     hidden = len(board.rows) - len(shown)
     if hidden:
         lines.append(Text(f"  and {hidden} more", "dim"))
@@ -293,7 +302,7 @@ def _stage(row: Row) -> "Text":
 
     if row.state != "running":
         return Text(row.state, MARKS[row.state][1])
-    return Text(row.phase)
+    return Text(row.phase or "begins")
 
 
 def _note(row: Row) -> "Text":

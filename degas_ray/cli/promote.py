@@ -38,6 +38,6 @@ def command(study: str, trial: int | None, genotype: str | None, home: Path, qui
             home, study, genotype=chosen, trial=trial, on_event=study_events(view, extractor_of(home, study))
         )
     if as_json:
-        emit_json(study_facts(result))
+        emit_json(study_facts(result, home))
     else:
-        print_study(result)
+        print_study(result, home)

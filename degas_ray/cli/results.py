@@ -1,12 +1,15 @@
 """What comes out, for people and as JSON: of a study, a search, a training, a scoring."""
 
+import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from degas_ray.cli.common import print_facts, print_table
+from degas_ray.cli.common import DEFAULT_HOME, print_facts, print_table
 from degas_ray.cli.progress import duration
 
 if TYPE_CHECKING:
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 TRIAL_COLUMNS = ("trial", "outcome", "distance", "IS", "n", "params", "decided", "time", "genotype")
 
 
-def study_facts(result: "StudyResult") -> dict[str, Any]:
+def study_facts(result: "StudyResult", home: Path) -> dict[str, Any]:
     """Return a study as JSON."""
     return {
         "study": result.name,
@@ -28,11 +31,11 @@ def study_facts(result: "StudyResult") -> dict[str, Any]:
         "promotion": asdict(result.promotion) if result.promotion is not None else None,
         "pictures": result.pictures,
         "seconds": result.seconds,
-        "next": result.next_command,
+        "next": with_home(result.next_command, home),
     }
 
 
-def print_study(result: "StudyResult") -> None:
+def print_study(result: "StudyResult", home: Path) -> None:
     """Print a study: trials, re-ranking, winner, scores, pictures, what to type next."""
     from degas_ray.scores import Scores
     from degas_ray.space import Genotype
@@ -64,7 +67,7 @@ def print_study(result: "StudyResult") -> None:
         facts["size"] = size_words(promotion.parameters, promotion.macs)
         print_facts(facts | score_lines(Scores.from_json(promotion.scores)))
     print_pictures(result.pictures)
-    print_next(result.next_command)
+    print_next(result.next_command, home)
 
 
 def size_words(parameters: int, macs: int) -> str:
@@ -84,10 +87,16 @@ def print_pictures(pictures: Mapping[str, str]) -> None:
         print_facts(pictures)
 
 
-def print_next(command: str) -> None:
+def print_next(command: str, home: Path) -> None:
     """Print what to type next."""
     heading("Next")
-    click.echo(command + "\n")
+    click.echo(with_home(command, home) + "\n")
+
+
+def with_home(command: str, home: Path) -> str:
+    """Return ``command`` so that it finds the same home when it is typed here."""
+    default = Path(os.environ.get("DEGAS_RAY_HOME") or DEFAULT_HOME).expanduser().absolute()
+    return command if home == default else f"{command} --home {shlex.quote(str(home))}"
 
 
 def score_lines(scores: "Scores") -> dict[str, str]:
@@ -105,8 +114,8 @@ def score_lines(scores: "Scores") -> dict[str, str]:
 def protocol_words(scores: "Scores") -> str:
     """Return how scores were measured, in words."""
     p = scores.protocol
-    parts = [f"{p.features_name}", f"{p.n_fake:,} samples against {p.n_real:,} real images", f"{p.bn} statistics of BN"]
-    return ", ".join(parts)
+    parts = [p.features_name, f"{p.n_fake:,} samples against {p.n_real:,} real images"]
+    return ", ".join(parts if p.bn == "unknown" else [*parts, f"BN with {p.bn} statistics"])
 
 
 def _trial_row(row: "Row", winner: str) -> tuple[str, ...]:
@@ -162,7 +171,7 @@ def search_facts(run: "SearchRun") -> dict[str, Any]:
     }
 
 
-def print_search(run: "SearchRun") -> None:
+def print_search(run: "SearchRun", home: Path) -> None:
     """Print a search: the genotype, how decided it is, pictures, what to type next."""
     genotype, found = run.genotype, run.found
     heading(f"Genotype {genotype.hash} of {run.name}")
@@ -181,7 +190,7 @@ def print_search(run: "SearchRun") -> None:
     for warning in found.warnings:
         click.echo(click.style("Note:", fg="yellow") + f" {warning}")
     print_pictures(run.pictures)
-    print_next(f"degas-ray train {run.run_id}")
+    print_next(f"degas-ray train {run.run_id}", home)
 
 
 def train_facts(run: "TrainRun") -> dict[str, Any]:
@@ -200,7 +209,7 @@ def train_facts(run: "TrainRun") -> dict[str, Any]:
     }
 
 
-def print_train(run: "TrainRun") -> None:
+def print_train(run: "TrainRun", home: Path) -> None:
     """Print a training: outcome, scores, pictures, what to type next."""
     heading(f"Training {run.name}: {run.outcome}")
     if run.collapsed_at is not None:
@@ -210,4 +219,4 @@ def print_train(run: "TrainRun") -> None:
     heading("Scores")
     print_facts(score_lines(run.scores))
     print_pictures(run.pictures)
-    print_next(f"degas-ray sample {run.name} --grid --out samples.png")
+    print_next(f"degas-ray sample {run.name} --grid --out samples.png", home)

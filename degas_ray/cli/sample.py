@@ -18,7 +18,8 @@ from degas_ray.cli.common import (
     seed_option,
     suffix_of,
 )
-from degas_ray.cli.progress import View, open_view
+from degas_ray.cli.progress import open_view
+from degas_ray.cli.watch import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,13 +79,13 @@ def command(
     labels = [index * classes // count for index in range(count)] if classes else None
     batches = generate(generator, count, seed=seed or 0, batch=batch, bn=bn, labels=labels)
     with open_view(f"sample {run}", quiet=quiet) as view:
-        counted = _counted(batches, count, view)
+        images = counted(batches, count, view, "sample")
         if grid:
-            _write_grid(counted, target, columns=-(-count // classes) if classes else max(1, round(count**0.5)))
+            _write_grid(images, target, columns=-(-count // classes) if classes else max(1, round(count**0.5)))
         elif pack is not None:
-            _write_pack(counted, target, labels, meta, run)
+            _write_pack(images, target, labels, meta, run)
         else:
-            _write_folder(counted, target)
+            _write_folder(images, target)
     facts = {"images": count, "out": target, "generator": meta["what"], "seed": seed or 0, "bn": bn, "batch": batch}
     if as_json:
         emit_json(facts)
@@ -107,14 +108,6 @@ def _target(out: Path | None, grid: bool, pack: Path | None) -> Path:
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise click.UsageError(f"--out: {out} is there already; give a new folder, or --grid for a picture")
     return out
-
-
-def _counted(batches: "Iterable[Images]", count: int, view: View) -> "Iterator[Images]":
-    done = 0
-    for images in batches:
-        yield images
-        done += len(images)
-        view.update("images", phase="sample", step=done, steps=count)
 
 
 def _write_grid(batches: "Iterable[Images]", path: Path, columns: int) -> None:

@@ -78,4 +78,4 @@ def command(
     if as_json:
         emit_json(search_facts(run))
     else:
-        print_search(run)
+        print_search(run, home)

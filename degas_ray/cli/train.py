@@ -106,7 +106,7 @@ def command(
     if as_json:
         emit_json(train_facts(run))
     else:
-        print_train(run)
+        print_train(run, home)
 
 
 def _preset(name: str) -> list[str]:

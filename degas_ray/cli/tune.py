@@ -1,6 +1,8 @@
 """``degas-ray tune``: a study over trials, from images to a champion."""
 
 import re
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,9 +127,9 @@ def command(
             on_event=study_events(view, extractor),
         )
     if as_json:
-        emit_json(study_facts(result))
+        emit_json(study_facts(result, home))
     else:
-        print_study(result)
+        print_study(result, home)
 
 
 def _print_plan(plan: "Plan", as_json: bool) -> None:
@@ -148,13 +150,7 @@ def _print_plan(plan: "Plan", as_json: bool) -> None:
         )
         return
     click.echo(dump(plan.config))
-    keys = list(plan.trials[0])
-    heads = [key.rpartition(".")[2].replace("_", " ") for key in keys]
-    print_table(
-        ("trial", *heads),
-        [(str(index), *(_short(values[key]) for key in keys)) for index, values in enumerate(plan.trials)],
-        right=("trial",),
-    )
+    _print_trials(plan.trials)
     images = f"{plan.images:,} images, " if plan.images is not None else ""
     print_facts(
         {
@@ -165,6 +161,16 @@ def _print_plan(plan: "Plan", as_json: bool) -> None:
             "disk": f"about {plan.disk / 1e6:,.0f} MB",
         }
     )
+
+
+def _print_trials(trials: Sequence[Mapping[str, Any]]) -> None:
+    """Print what is tuned, a row a setting and a column a trial, in as many tables as the terminal needs."""
+    keys = list(trials[0])
+    room = max(1, (shutil.get_terminal_size().columns - max(map(len, keys)) - 4) // 12)
+    for start in range(0, len(trials), room):
+        shown = trials[start : start + room]
+        columns = [f"trial {start + index}" for index in range(len(shown))]
+        print_table(("tuned", *columns), [(key, *(_short(values[key]) for values in shown)) for key in keys], columns)
 
 
 def _short(value: Any) -> str:

@@ -1,12 +1,15 @@
 """From what studies and loops report to what a view shows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from degas_ray.cli.progress import View, describe_metrics
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from degas_ray.loop import Progress
     from degas_ray.study.events import Event
 
@@ -40,6 +43,7 @@ def study_events(view: View, extractor: str) -> "Callable[[Event], None]":
             view.message(event.text)
         elif event.kind == "plan":
             total = event.steps
+            view.rename(f"study {event.text}: {total} trials")
         elif event.kind == "end":
             if event.trial is not None and event.outcome != "interrupted":
                 ended.add(event.trial)
@@ -63,6 +67,19 @@ def loop_progress(view: View) -> "Callable[[Progress], None]":
             view.update(current, state="completed")
         current = progress.phase
         note = describe_metrics(progress.metrics)
-        view.update(current, phase=current, step=progress.step, steps=progress.steps, note=note)
+        state = "completed" if progress.step >= progress.steps else "running"
+        view.update(current, phase=current, step=progress.step, steps=progress.steps, note=note, state=state)
 
     return receive
+
+
+def counted(
+    batches: "Iterable[NDArray[np.uint8]]", count: int, view: View, phase: str
+) -> "Iterator[NDArray[np.uint8]]":
+    """Pass images on and show how many of ``count`` have gone by; a count of 0 is one that is not known."""
+    done = 0
+    for images in batches:
+        yield images
+        done += len(images)
+        view.update("images", phase=phase, step=done, steps=count)
+    view.update("images", phase=phase, state="completed", note=f"{done:,}")
