@@ -9,6 +9,8 @@ three facts, all exact:
   ones: the weighted sum of their kernels is one kernel (:func:`upsample_kernel`, :func:`normal_kernel`).
 * A convolution dilated by two never mixes pixels of different parity: it is an undilated one on the four half-size
   phases of the map, which a CPU runs several times faster (:func:`to_phases`).
+
+Maps of at most 4x4 pixels go through :mod:`degas_ray.search.small`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from degas_ray.search.small import SMALL, from_planes, separable, to_planes
 from degas_ray.space.operations import DECONV_PADDING, NONE, UpConv, transposed_kernel
 
 MixedOp = Mapping[str, nn.Module]
@@ -73,17 +76,13 @@ def merged_normal(ops: MixedOp, weights: Mapping[str, Tensor], source: Source) -
     terms: list[Tensor] = []
     if (kernel := normal_kernel(ops, weights)) is not None:
         terms.append(F.conv2d(source.activated, kernel, padding=kernel.shape[-1] // 2))
-    for name, op in ops.items():
+    for name in ops:
         if name == "skip_connect":
             terms.append(weights[name] * source.x)
         elif name.endswith("pool_3x3"):
             pooled = source.max_pool if name.startswith("max") else source.avg_pool
             terms.append(_norm(pooled, weights[name]))
-        elif name.startswith("sep"):
-            *first, _ = list(op.children())[1:]  # its own ReLU is the source's
-            terms.append(_norm(_run(first, source.rectified), weights[name]))
-    if dilated := [name for name in ops if name.startswith("dil")]:
-        terms.append(_dilated(ops, weights, dilated, source))
+    terms += _separable(ops, weights, source)
     return add_up(terms)
 
 
@@ -139,19 +138,30 @@ def from_phases(x: Tensor) -> Tensor:
     return split.reshape(n, 2 * h, 2 * w, c).permute(0, 3, 1, 2)
 
 
-def _dilated(ops: MixedOp, weights: Mapping[str, Tensor], names: list[str], source: Source) -> Tensor:
-    if source.x.shape[-1] % 2 or source.x.shape[-2] % 2:  # odd maps have no equal phases
-        return add_up(
-            [_norm(_run(list(ops[name].children())[1:-1], source.rectified), weights[name]) for name in names]
-        )
-    terms = []
-    for name in names:
-        _, depthwise, pointwise, _ = ops[name].children()
+def _separable(ops: MixedOp, weights: Mapping[str, Tensor], source: Source) -> list[Tensor]:
+    """Return the terms of the separable and the dilated operations, each group the way its map's size asks for."""
+    size = source.x.shape[-1]
+    sep = {name: op for name, op in ops.items() if name.startswith("sep")}
+    dil = {name: op for name, op in ops.items() if name.startswith("dil")}
+    if size <= SMALL:
+        both = {**sep, **dil}
+        return [from_planes(separable(both, weights, to_planes(source.rectified)), size)] if both else []
+    # Their own first ReLU is the source's, their last normalisation carries the weight.
+    terms = [_norm(_run(list(op.children())[1:-1], source.rectified), weights[name]) for name, op in sep.items()]
+    if not dil:
+        return terms
+    if size % 2:  # odd maps have no equal phases
+        return terms + [_norm(_run(list(op.children())[1:-1], source.rectified), weights[n]) for n, op in dil.items()]
+    if size // 2 <= SMALL:
+        made = from_planes(separable(dil, weights, to_planes(source.phases), dilation=1), size // 2)
+        return [*terms, from_phases(made)]
+    parts = []
+    for name, op in dil.items():
+        _, depthwise, pointwise, _ = op.children()
         assert isinstance(depthwise, nn.Conv2d), "a dilated operation is ReLU, depthwise, pointwise, norm"
-        padding = depthwise.kernel_size[0] // 2
-        x = F.conv2d(source.phases, depthwise.weight, padding=padding, groups=depthwise.groups)
-        terms.append(_norm(pointwise(x), weights[name]))
-    return from_phases(add_up(terms))
+        x = F.conv2d(source.phases, depthwise.weight, padding=depthwise.kernel_size[0] // 2, groups=depthwise.groups)
+        parts.append(_norm(pointwise(x), weights[name]))
+    return [*terms, from_phases(add_up(parts))]
 
 
 def _run(modules: Iterable[nn.Module], x: Tensor) -> Tensor:
