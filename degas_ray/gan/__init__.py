@@ -1,6 +1,7 @@
-"""Adversarial training: critic, frameworks, hand-designed generators, the loop, samples and generator files."""
+"""Adversarial training: critic, frameworks, hand-designed generators, the loop, samples, generator files, exports."""
 
 from degas_ray.gan.build import build_critic, build_generator
+from degas_ray.gan.export import FORMATS, export_generator
 from degas_ray.gan.files import load_generator, save_generator
 from degas_ray.gan.frameworks import FRAMEWORKS, PRESETS
 from degas_ray.gan.handmade import HANDMADE
@@ -8,12 +9,14 @@ from degas_ray.gan.sampling import generate
 from degas_ray.gan.trainer import TrainResult, train
 
 __all__ = [
+    "FORMATS",
     "FRAMEWORKS",
     "HANDMADE",
     "PRESETS",
     "TrainResult",
     "build_critic",
     "build_generator",
+    "export_generator",
     "generate",
     "load_generator",
     "save_generator",

@@ -9,9 +9,10 @@ from torch.nn.utils.parametrizations import spectral_norm
 from degas_ray.config import TrainConfig
 from degas_ray.gan.critic import Critic
 from degas_ray.gan.frameworks import FRAMEWORKS
-from degas_ray.gan.handmade import HANDMADE
+from degas_ray.gan.handmade import HANDMADE, DcganGenerator, ResnetGenerator
 from degas_ray.gan.init import initialise
 from degas_ray.space import Generator, Genotype, find_genotype
+from degas_ray.space.generator import check_sizes
 
 
 class LatentGenerator(Protocol):
@@ -47,13 +48,31 @@ def build_generator(
         "resolution": resolution,
         "num_classes": num_classes,
     }
-    module: nn.Module
-    if isinstance(what, str) and what in HANDMADE:
-        module = HANDMADE[what](**sizes)
-    else:
-        module = Generator(find_genotype(what) if isinstance(what, str) else what, **sizes)
+    if isinstance(what, str) and what not in HANDMADE:
+        what = find_genotype(what)
+    module = assemble(what, **sizes)
     initialise(module, seed)
     return module
+
+
+def assemble(
+    what: str | Genotype, *, width: int, latent_dim: int, resolution: int, num_classes: int = 0
+) -> Generator | ResnetGenerator | DcganGenerator:
+    """Build a generator of the given sizes, with torch's own initial weights.
+
+    Args:
+        what: A genotype, or a name in ``HANDMADE``.
+        width: Channels.
+        latent_dim: Length of a latent vector.
+        resolution: A multiple of 8.
+        num_classes: 0 for an unconditional one.
+
+    Raises:
+        InputError: For sizes that no generator can have.
+    """
+    check_sizes(width, latent_dim, resolution)
+    sizes = {"width": width, "latent_dim": latent_dim, "resolution": resolution, "num_classes": num_classes}
+    return HANDMADE[what](**sizes) if isinstance(what, str) else Generator(what, **sizes)
 
 
 def name_of(module: nn.Module) -> str:

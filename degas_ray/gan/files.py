@@ -1,23 +1,26 @@
 """Generator files: weights and what they belong to, loadable without knowing anything else."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
 from degas_ray import checkpoint
 from degas_ray.checkpoint import State
 from degas_ray.config import TrainConfig
 from degas_ray.errors import CheckpointError, InputError
-from degas_ray.gan.build import name_of
+from degas_ray.gan.build import assemble, name_of
 from degas_ray.gan.handmade import HANDMADE
-from degas_ray.space import Generator, Genotype
+from degas_ray.space import Genotype
 
 KIND = "generator"
+FACTS = "degas_ray"  # the key under which exported files keep what a generator is
 _LARGEST = 2**16  # no real size; products of larger ones overflow
-SIZES = ("width", "latent_dim", "resolution", "num_classes")
+_SIZES = ("width", "latent_dim", "resolution", "num_classes")
 
 
 def save_generator(
@@ -38,7 +41,7 @@ def save_generator(
     facts = {
         "what": name_of(generator),
         "name": what,
-        **{name: int(getattr(generator, name)) for name in SIZES},
+        **{name: int(getattr(generator, name)) for name in _SIZES},
         "config": config.model_dump(mode="json"),
         "meta": dict(meta or {}),
     }
@@ -46,7 +49,7 @@ def save_generator(
 
 
 def load_generator(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Read a generator file.
+    """Read a generator file: one that training wrote, or an exported ``.safetensors``.
 
     Returns:
         The module in evaluation mode on the CPU, and what :func:`save_generator` kept: ``what`` (a genotype, ``resnet``
@@ -55,15 +58,16 @@ def load_generator(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     Raises:
         CheckpointError: For a file that is damaged, not a generator, or whose weights are not its genotype's.
     """
-    state = checkpoint.load(path, KIND)
+    state = _read_safetensors(path) if path.suffix == ".safetensors" else checkpoint.load(path, KIND)
     facts = dict(state.meta)
-    what, sizes = facts.get("what"), {name: facts.get(name) for name in SIZES}
+    what, sizes = facts.get("what"), {name: facts.get(name) for name in _SIZES}
     if not isinstance(what, str) or any(type(size) is not int or not 0 <= size <= _LARGEST for size in sizes.values()):
         raise CheckpointError(f"{path} does not say which generator it holds; train one with degas-ray train")
     try:
-        # Without memory: sizes that the weights do not bear out must not be allocated.
+        # Without memory: sizes that the weights do not bear out must not be allocated. And a text from a file is a
+        # genotype or nothing: it must not lead to another file.
         with torch.device("meta"):
-            generator = _build(what, sizes)
+            generator = assemble(what if what in HANDMADE else Genotype.parse(what), **sizes)  # type: ignore[arg-type]
         weights = checkpoint.fitting(generator, state, KIND)
     except InputError as error:
         raise CheckpointError(f"{path} holds no generator that can be rebuilt: {error}") from None
@@ -73,6 +77,15 @@ def load_generator(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     return generator.eval(), facts
 
 
-def _build(what: str, sizes: Mapping[str, Any]) -> nn.Module:
-    # Not build_generator: the text comes from a file, and must not name another one.
-    return HANDMADE[what](**sizes) if what in HANDMADE else Generator(Genotype.parse(what), **sizes)
+def _read_safetensors(path: Path) -> State:
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors: dict[str, Tensor] = {f"{KIND}/{name}": file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            facts = json.loads((file.metadata() or {}).get(FACTS, "null"))
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from None
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is truncated, damaged or no safetensors file ({error})") from None
+    if not isinstance(facts, dict):
+        raise CheckpointError(f"{path} was not written by degas-ray export: it does not say which generator it holds")
+    return State(tensors, facts)

@@ -1,12 +1,9 @@
 """Generators designed by hand, to compare searched ones with."""
 
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from degas_ray.space.generator import check_sizes
 from degas_ray.space.norm import Steps, generator_norm
-
-_GROWTH = 8
 
 
 class UpBlock(nn.Module):
@@ -47,17 +44,16 @@ class ResnetGenerator(nn.Module):
 
     def __init__(self, *, width: int = 128, latent_dim: int = 128, resolution: int = 32, num_classes: int = 0) -> None:
         super().__init__()
-        check_sizes(width, latent_dim, resolution)
         self.width, self.latent_dim = width, latent_dim
         self.resolution, self.num_classes = resolution, num_classes
-        self.linear = nn.Linear(latent_dim, width * (resolution // _GROWTH) ** 2)
+        self.linear = nn.Linear(latent_dim, width * (resolution // 8) ** 2)
         self.blocks = nn.ModuleList(UpBlock(width, num_classes) for _ in range(3))
         # CT-GAN's last normalisation has no labels.
         self.tail = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, 3, 3, padding=1), nn.Tanh())
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Map latents [N, latent_dim] (and labels [N] if conditional) to images [N, 3, R, R] in (-1, 1)."""
-        base = self.resolution // _GROWTH
+        base = self.resolution // 8
         x = self.linear(z).view(-1, self.width, base, base)
         for block in self.blocks:
             x = block(x, labels)
@@ -79,11 +75,10 @@ class DcganGenerator(nn.Module):
 
     def __init__(self, *, width: int = 128, latent_dim: int = 128, resolution: int = 32, num_classes: int = 0) -> None:
         super().__init__()
-        check_sizes(width, latent_dim, resolution)
         norm = generator_norm(num_classes)
         self.width, self.latent_dim = width, latent_dim
         self.resolution, self.num_classes = resolution, num_classes
-        self.linear = nn.Linear(latent_dim, 4 * width * (resolution // _GROWTH) ** 2)
+        self.linear = nn.Linear(latent_dim, 4 * width * (resolution // 8) ** 2)
         self.stages = Steps(
             norm(4 * width),
             nn.ReLU(),
@@ -99,7 +94,7 @@ class DcganGenerator(nn.Module):
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Map latents [N, latent_dim] (and labels [N] if conditional) to images [N, 3, R, R] in (-1, 1)."""
-        base = self.resolution // _GROWTH
+        base = self.resolution // 8
         images: Tensor = self.stages(self.linear(z).view(-1, 4 * self.width, base, base), labels)
         return images
 
