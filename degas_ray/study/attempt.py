@@ -12,7 +12,7 @@ from degas_ray.errors import Interrupted
 from degas_ray.loop import Progress
 from degas_ray.study.store import StudyFolder, read_json, write_json
 from degas_ray.study.work import Place
-from degas_ray.tracking import Address, RunDirectory, Tracking, both
+from degas_ray.tracking import Address, RunDirectory, Tracking, both, log_provenance
 from degas_ray.tracking.runs import Role
 
 FAILURE = "failure.json"
@@ -91,6 +91,8 @@ class Attempt:
         mlflow = context.tracking.run(name, role, key=key, parent=context.parent)
         self.tracker = both(mlflow, RunDirectory(folder))
         self.tracker.tags({"degas.study": context.study, "degas.folder": str(folder)})
+        if (facts := read_json(context.folder.provenance)) is not None:
+            log_provenance(self.tracker, facts)
         self._before = float((read_json(folder / SPENT) or {}).get("seconds", 0.0))
         self._began = self._noted = time.monotonic()
         self._looked, self._stop = 0.0, False

@@ -8,7 +8,9 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -83,16 +85,20 @@ def session(home: Path) -> Iterator[Resources]:
     joined = bool(os.environ.get("RAY_ADDRESS"))
     _prepare_environment(joined)
     import ray
+    from ray._private.ray_logging import global_worker_stdstream_dispatcher
 
     folder = None if joined else _scratch(home)
     quiet: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE, "_temp_dir": str(folder)}
     try:
-        ray.init(
-            address="auto" if joined else "local",
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-            **({} if joined else quiet),
-        )
+        with _own_signals():
+            ray.init(
+                address="auto" if joined else "local",
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                **({} if joined else quiet),
+            )
+        # Ray prints what it thinks of dead workers on stdout, which belongs to results.
+        global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
         total = ray.cluster_resources()
         yield Resources(total.get("CPU", 1.0), total.get("GPU", 0.0), len(ray.nodes()))
     finally:
@@ -143,7 +149,7 @@ def run_jobs(
 
 
 class Throttle:
-    """Let reports through at most once in :data:`REPORT_SECONDS`, and every change of phase."""
+    """Let reports through at most once in :data:`REPORT_SECONDS`, and every beginning and end of a phase."""
 
     def __init__(self, send: Callable[[Mapping[str, Any]], None]) -> None:
         self._send, self._last, self._phase = send, -REPORT_SECONDS, ""
@@ -151,7 +157,8 @@ class Throttle:
     def __call__(self, report: Mapping[str, Any]) -> None:
         """Send ``report``, or drop it."""
         now = time.monotonic()
-        if now - self._last >= REPORT_SECONDS or report.get("phase") != self._phase:
+        edge = report.get("phase") != self._phase or report.get("step") == report.get("steps")
+        if edge or now - self._last >= REPORT_SECONDS:
             self._send(report)
             self._last, self._phase = now, report.get("phase", "")
 
@@ -220,6 +227,18 @@ def _adapters(queue: Queue) -> tuple[Any, Any]:
     return QueueSearcher(), Progress()
 
 
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Put the handlers of SIGINT and SIGTERM back that Ray replaces: a study pauses, it does not exit."""
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
 def _prepare_environment(joined: bool) -> None:
     """Set what Ray reads when it is imported, and its workers when they start."""
     own = {
@@ -231,8 +250,9 @@ def _prepare_environment(joined: bool) -> None:
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     }
     if not joined:
-        # Ray would write a token into the user's home directory; this one lives as long as the processes.
-        own |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        # Ray turns its authentication on by itself, with a token that it would write into the user's home directory;
+        # this one lives as long as the processes. Naming the mode too would come too late where Ray is imported already.
+        own["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     for key, value in own.items():
         os.environ.setdefault(key, value)
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from degas_ray.study.seeds import derive
 from degas_ray.study.store import Row, write_json
 from degas_ray.study.trial import proxy_work, show_beside
 from degas_ray.study.work import record_genotype, sample_grid, scoring_work, size_of, training_work
-from degas_ray.tracking import Tracking
+from degas_ray.tracking import Tracking, model_card
 
 ALIAS = "champion"
 CARD = "README.md"
@@ -211,43 +211,33 @@ def register(tracking: Tracking, promotion: Promotion, config: Config, study: st
     Returns:
         The promotion with its model name and version, also in its ``result.json``.
     """
-    folder = Path(promotion.folder)
+    folder, name = Path(promotion.folder), model_name(study)
     scores = Scores.from_json(promotion.scores)
     package = folder / "model"
     package.mkdir(exist_ok=True)
     for source in (folder / "generator.ckpt", folder / "scores.json", folder / "genotype.json"):
         shutil.copyfile(source, package / source.name)
-    for name, picture in promotion.pictures.items():
-        shutil.copyfile(picture, package / f"{name.replace(' ', '-')}{Path(picture).suffix}")
-    (package / CARD).write_text(_card(promotion, scores, config, study, images), encoding="utf-8")
+    for title, picture in promotion.pictures.items():
+        shutil.copyfile(picture, package / f"{title.replace(' ', '-')}{Path(picture).suffix}")
+    card = model_card(
+        name,
+        genotype=promotion.genotype,
+        words=Genotype.parse(promotion.genotype).describe(),
+        scores=[scores.sentence(), f"Inception score {scores.is_mean:.2f} ± {scores.is_std:.2f}, same features"],
+        data=images,
+        training={**flatten(config.full), "parameters": promotion.parameters, "outcome": promotion.outcome},
+        run_id=promotion.run_id,
+        version=ALIAS,
+    )
+    (package / CARD).write_text(card, encoding="utf-8")
     tags = {
         "degas.genotype": promotion.genotype,
         "degas.scores": scores.sentence(),
         "degas.scores_protocol": json.dumps(scores.to_json()["protocol"]),
         "degas.study": study,
-        **{f"degas.{name}": f"{value:.6g}" for name, value in scores.metrics().items()},
+        **{f"degas.{metric}": f"{value:.6g}" for metric, value in scores.metrics().items()},
     }
-    name = model_name(study)
     version = tracking.register(promotion.run_id, package, name, ALIAS, tags)
-    done = Promotion(**{**asdict(promotion), "model": name, "version": version})
+    done = replace(promotion, model=name, version=version)
     write_json(folder / "result.json", asdict(done))
     return done
-
-
-def _card(promotion: Promotion, scores: Scores, config: Config, study: str, images: str) -> str:
-    uri, full = f"models:/{model_name(study)}@{ALIAS}", config.full
-    return f"""# {model_name(study)}
-
-A generator found by differentiable search (DEGAS) in the study `{study}`, trained on {images}.
-
-- Genotype: `{promotion.genotype}`
-- In words: {Genotype.parse(promotion.genotype).describe()}
-- Parameters: {promotion.parameters:,}; multiply-adds an image: {promotion.macs:,}
-- Scores: {scores.sentence()}
-- Training: {full.framework}, {full.steps:,} generator steps, width {full.width}, latent {full.latent_dim}
-- Outcome: {promotion.outcome}
-
-![samples](samples.png)
-
-Draw images with `degas-ray sample {uri} --grid --out samples.png`.
-"""

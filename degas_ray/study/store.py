@@ -163,6 +163,7 @@ class StudyFolder:
         self.file = self.root / "study.json"
         self.journal = self.root / "optuna.journal"
         self.stop = self.root / "stop"
+        self.provenance = self.root / "provenance.json"
 
     def trial(self, number: int) -> Path:
         """Return the folder of a trial."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from degas_ray import figures
-from degas_ray.config import Config, flatten
+from degas_ray.config import Config, dump, flatten
 from degas_ray.data import Pack
 from degas_ray.errors import DivergedError
 from degas_ray.gan import generate
@@ -19,6 +19,7 @@ from degas_ray.study.hyperparameters import apply
 from degas_ray.study.seeds import derive
 from degas_ray.study.store import Row, read_json, write_json
 from degas_ray.study.work import (
+    FOUND,
     Place,
     Trained,
     record_genotype,
@@ -71,6 +72,7 @@ def run_trial(context: Context, pack: Pack, task: Mapping[str, Any], report: Rep
     row = Row(number, "completed", params, seed)
     with Attempt(context, folder, "trial", f"{context.study} trial {number}", report) as attempt:
         attempt.tracker.params({**flatten(config), "study.seed": config.seed, "seed": seed, "trial": number})
+        attempt.tracker.text(dump(config), "config.yaml")
         try:
             row = _walk(config, pack, attempt, row)
         except DivergedError as error:
@@ -83,8 +85,9 @@ def run_trial(context: Context, pack: Pack, task: Mapping[str, Any], report: Rep
 
 
 def _walk(config: Config, pack: Pack, attempt: Attempt, row: Row) -> Row:
+    told = (attempt.folder / FOUND).exists()
     found = search_work(config, pack, attempt.place(), seed=derive(row.seed, "search"))
-    for warning in found.warnings:
+    for warning in () if told else found.warnings:
         attempt.say(f"trial {row.number}: {warning}")
     classes = len(pack.classes) if config.proxy.supervised else 0
     parameters, macs = size_of(found.genotype, config.proxy, pack.resolution, classes)

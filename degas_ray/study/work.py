@@ -32,6 +32,7 @@ from degas_ray.study.seeds import derive
 from degas_ray.study.store import read_json, write_json
 from degas_ray.tracking import Tracker
 
+FOUND = "search.json"
 GRIDS = 8  # sample grids over a training
 GRID_IMAGES = 64
 
@@ -130,7 +131,7 @@ class Trained:
 
 def search_work(config: Config, pack: Pack, place: Place, *, seed: int) -> Found:
     """Search and prune; the figures, the genotype of every report and the alphas are recorded."""
-    file = place.folder / "search.json"
+    file = place.folder / FOUND
     if (done := read_json(file)) is not None:
         return _found(done)
     result = search(

@@ -1,18 +1,13 @@
-"""The driver's side of a study: which job comes next, what its end means, when to stop."""
+"""The queues of a study: which job comes next, and what the end of one means."""
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from degas_ray.errors import DegasError
-from degas_ray.loop import ShouldStop
 from degas_ray.scores import Scores
 from degas_ray.study.attempt import SPENT, Context
-from degas_ray.study.estimate import Estimate
-from degas_ray.study.events import Event, OnEvent
 from degas_ray.study.jobs import Job
+from degas_ray.study.monitor import Monitor
 from degas_ray.study.promote import candidates, rerank_tasks
 from degas_ray.study.proposals import Proposal, Proposals
 from degas_ray.study.seeds import derive
@@ -21,128 +16,6 @@ from degas_ray.study.trial import trial_task
 from degas_ray.study.worker import FAILURE
 
 ALIKE = 3  # first trials that fail in the same way: nothing better is to be expected
-SAVE_SECONDS = 5.0
-GRACE_SECONDS = 60.0  # for workers to reach the end of a step and write a checkpoint
-
-
-@dataclass
-class Ledger:
-    """What a study has spent, across all attempts; ``study.json`` holds it.
-
-    Args:
-        seconds: With at least one driver running.
-        gpu_seconds: Of all GPUs reserved by running jobs.
-    """
-
-    seconds: float = 0.0
-    gpu_seconds: float = 0.0
-
-    def exceeds(self, context: Context) -> str:
-        """Return which limit of the budget is spent, or nothing."""
-        budget, hours = context.config.study.budget, self.seconds / 3600
-        spent = {
-            "budget.hours": (budget.hours, hours),
-            "budget.gpu_hours": (budget.gpu_hours, self.gpu_seconds / 3600),
-            "budget.dollars": (budget.dollars, hours * budget.dollars_per_hour),
-        }
-        return next((name for name, (limit, value) in spent.items() if limit is not None and value >= limit), "")
-
-
-@dataclass
-class Monitor:
-    """Turns what workers report into events, notices when to stop, keeps the books.
-
-    Args:
-        context: The study's.
-        on_event: Who watches.
-        should_stop: Who may end it.
-        estimate: Of the time left.
-        ledger: Of the time spent.
-        save: Writes the ledger into ``study.json``.
-        gpus: Reserved for each job.
-    """
-
-    context: Context
-    on_event: OnEvent
-    should_stop: ShouldStop
-    estimate: Estimate
-    ledger: Ledger
-    save: Callable[[], None]
-    gpus: float = 0.0
-    best: float | None = None
-    stopping: bool = False
-    running: dict[str, Job] = field(default_factory=dict)
-    waiting: tuple[int, int, bool] = (0, 0, False)  # trials, re-rankings, promotion that are still to begin
-    _last: float = field(default_factory=time.monotonic)
-    _saved: float = 0.0
-    _stopped_at: float = 0.0
-
-    def begin(self, job: Job) -> None:
-        """Say that a job goes to a worker."""
-        self.running[job.key] = job
-        self._emit("start", job)
-
-    def end(self, job: Job, outcome: str, score: float | None, genotype: str = "") -> None:
-        """Say that a job is over."""
-        self.running.pop(job.key, None)
-        self.estimate.ended(job.key)
-        if score is not None and job.task["kind"] == "trial":
-            self.best = score if self.best is None else min(self.best, score)
-        self._emit("end", job, outcome=outcome, score=score, genotype=genotype)
-
-    def gone(self, job: Job) -> None:
-        """Take note that a job is not over and not running."""
-        self.running.pop(job.key, None)
-        self.estimate.ended(job.key)
-
-    def say(self, text: str) -> None:
-        """Show one line."""
-        self.on_event(Event("message", text=text))
-
-    def progress(self, job: Job, report: Mapping[str, Any]) -> None:
-        """Pass on what a worker reported."""
-        if "message" in report:
-            self.say(str(report["message"]))
-            return
-        phase, step, steps = str(report["phase"]), int(report["step"]), int(report["steps"])
-        self.estimate.note(job.key, phase, step, steps)
-        self._emit("progress", job, phase=phase, step=step, steps=steps)
-
-    def tick(self) -> None:
-        """Keep the books, and ask the workers to pause where that is wanted.
-
-        Raises:
-            DegasError: Where they do not within a minute.
-        """
-        now = time.monotonic()
-        self.ledger.seconds += now - self._last
-        self.ledger.gpu_seconds += (now - self._last) * self.gpus * len(self.running)
-        self._last = now
-        if now - self._saved > SAVE_SECONDS:
-            self._saved = now
-            self.save()
-        if not self.stopping and self.should_stop():
-            self.stop()
-            self.say("pausing: the workers finish their step and write a checkpoint")
-        if self.stopping and now - self._stopped_at > GRACE_SECONDS:
-            raise DegasError("the workers did not pause within a minute; they are ended now, and lose a few steps")
-
-    def stop(self) -> None:
-        """Ask the workers to pause."""
-        self.stopping, self._stopped_at = True, time.monotonic()
-        self.context.folder.stop.touch()
-
-    def _emit(self, kind: Any, job: Job, **more: Any) -> None:
-        self.on_event(
-            Event(
-                kind,
-                work=job.key,
-                trial=job.task.get("number"),
-                best=self.best,
-                eta=self.estimate.left(*self.waiting),
-                **more,
-            )
-        )
 
 
 class StudyQueue:

@@ -1,0 +1,178 @@
+"""A study that is being worked on: opened, begun or gone on with, and closed."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from degas_ray.config import Config, flatten, from_tree
+from degas_ray.data import Pack, prepare
+from degas_ray.errors import InputError
+from degas_ray.loop import ShouldStop
+from degas_ray.study import summary
+from degas_ray.study.attempt import Context
+from degas_ray.study.events import Event, OnEvent
+from degas_ray.study.hyperparameters import tuned
+from degas_ray.study.monitor import Ledger
+from degas_ray.study.result import read_reruns
+from degas_ray.study.store import VERSION, StudyFolder, check_name, new_name, read_json, write_json
+from degas_ray.study.work import judge
+from degas_ray.tracking import Tracker, Tracking, log_provenance, open_tracking, provenance
+
+PACKAGES = ("degas-ray", "torch", "ray", "optuna", "mlflow")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a study needs and its workers will find ready: nothing of it belongs to the study.
+
+    Args:
+        config: The study's settings.
+        pack: The images.
+        tracking: The door to MLflow.
+    """
+
+    config: Config
+    pack: Pack
+    tracking: Tracking
+
+
+@dataclass
+class Opened:
+    """A study that is being worked on.
+
+    Args:
+        context: What its workers are told.
+        pack: The images.
+        tracker: The study's own run.
+        state: The content of ``study.json``.
+        ledger: What was spent.
+        on_event: Who watches.
+        should_stop: Who may end it.
+        gpus: Reserved for each job.
+    """
+
+    context: Context
+    pack: Pack
+    tracker: Tracker
+    state: dict[str, Any]
+    ledger: Ledger
+    on_event: OnEvent
+    should_stop: ShouldStop
+    gpus: float = 0.0
+
+    @property
+    def folder(self) -> StudyFolder:
+        """The study's folder."""
+        return self.context.folder
+
+    def save(self, **changes: Any) -> None:
+        """Write ``study.json``."""
+        self.state |= {"spent": asdict(self.ledger), **changes}
+        write_json(self.folder.file, self.state)
+
+
+def open_folder(config: Config | None, home: Path, name: str | None, resume: bool) -> StudyFolder:
+    """Return the folder of a study; a new one is not made yet.
+
+    Raises:
+        InputError: For a name that is taken, or one that is not there, or settings that cannot be tuned.
+    """
+    if resume:
+        if name is None:
+            raise InputError("resume: which study? 'degas-ray tune --resume NAME'")
+        folder = StudyFolder(home, name)
+        folder.read()
+        return folder
+    if config is None:
+        raise InputError("a new study needs a configuration")
+    tuned(config)  # its faults come before anything is written
+    folder = StudyFolder(home, name or new_name(home, config.dataset))
+    check_name(folder.name)
+    if folder.file.exists():
+        raise InputError(
+            f"there is a study {folder.name} already; go on with 'degas-ray tune --resume {folder.name}' "
+            "or choose another --name"
+        )
+    return folder
+
+
+def prepare_study(config: Config | None, folder: StudyFolder) -> Prepared:
+    """Find the images, the judge's weights and the tracking database, before anything of the study is written.
+
+    Args:
+        config: Of a new study; one that is gone on with has its own.
+        folder: The study's.
+
+    Raises:
+        InputError: Where one of them is missing or does not fit.
+    """
+    state = read_json(folder.file)
+    if state is not None:
+        config = from_tree(state["config"])
+    assert config is not None, "a new study has settings"
+    pack = prepare(
+        config.dataset, folder.home, resolution=config.resolution, data_dir=config.data_dir, limit=config.limit
+    )
+    _check(config, pack, state)
+    # Workers find the statistics of the real images in the cache.
+    judge(config.scores, pack, folder.home)
+    return Prepared(config, pack, open_tracking(folder.home))
+
+
+def begin(prepared: Prepared, folder: StudyFolder, extend: int, on_event: OnEvent, should_stop: ShouldStop) -> Opened:
+    """Open the study's run and write ``study.json``."""
+    config, pack, address = prepared.config, prepared.pack, prepared.tracking.address
+    state = read_json(folder.file)
+    tracker = prepared.tracking.run(folder.name, "study", key=folder.name)
+    if state is None:
+        state = {
+            "version": VERSION,
+            "name": folder.name,
+            "config": config.model_dump(mode="json"),
+            "images": pack.fingerprint,
+            "trials": config.study.trials,
+            "spent": asdict(Ledger()),
+            "packages": {package: version(package) for package in PACKAGES},
+        }
+        tracker.params({**flatten(config), "images": len(pack)})
+        facts = provenance(config, pack.fingerprint)
+        log_provenance(tracker, facts)
+        write_json(folder.provenance, facts)
+    context = Context(folder.home, folder.name, config, pack.path, address.uri, address.experiment_id, tracker.run_id)
+    study = Opened(context, pack, tracker, state, Ledger(**state["spent"]), on_event, should_stop)
+    attempt = int(state.get("attempt", 0)) + 1
+    study.save(trials=state["trials"] + extend, run_id=tracker.run_id, status="running", attempt=attempt)
+    folder.stop.unlink(missing_ok=True)
+    return study
+
+
+def _check(config: Config, pack: Pack, state: Mapping[str, Any] | None) -> None:
+    faults = [
+        f"{section}.supervised: {config.dataset} has no labels"
+        for section, train in (("proxy", config.proxy), ("full", config.full))
+        if train.supervised and pack.labels is None
+    ]
+    if faults:
+        raise InputError("\n".join(faults) + "; leave --supervised out")
+    if state is not None and state["images"] != pack.fingerprint:
+        raise InputError(
+            f"the images of {config.dataset} have changed since study {state['name']} began; "
+            "put the old ones back, or begin a new study"
+        )
+
+
+def end(study: Opened, outcome: str, status: str) -> None:
+    """Record how a study ended, for now or for good, and run what ``study.on_finish`` says."""
+    summary.record(study.tracker, study.context.config, study.folder, read_reruns(study.folder))
+    study.tracker.finish(outcome)
+    study.save(status=status)
+    command = study.context.config.study.on_finish
+    if command is not None and status != "paused":
+        facts = {"DEGAS_RAY_STUDY": study.folder.name, "DEGAS_RAY_HOME": str(study.folder.home)}
+        done = subprocess.run(command, shell=True, check=False, env={**os.environ, **facts, "DEGAS_RAY_STATUS": status})
+        if done.returncode:
+            study.on_event(Event("message", text=f"on_finish: {command!r} ended with exit code {done.returncode}"))

@@ -1,0 +1,144 @@
+"""Ray carries jobs: those that fail, those that die, those that say nothing."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import test_jobs
+from ray import cloudpickle
+
+from degas_ray.study.jobs import Job, Resources, Throttle, run_jobs, session
+
+Report = Callable[[Mapping[str, Any]], None]
+
+
+def worker(task: Mapping[str, Any], report: Report) -> None:
+    """Do what the task says; a function of a module, as Ray wants it."""
+    import torch
+
+    report({"phase": "work", "step": 0, "steps": 2, "threads": torch.get_num_threads(), "pid": os.getpid()})
+    if task["do"] == "silent":
+        return
+    if task["do"] == "raise":
+        raise ValueError("out of cheese")
+    if task["do"] == "die" and not Path(task["flag"]).exists():
+        Path(task["flag"]).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    report({"phase": "work", "step": 2, "steps": 2, "loss": float("nan"), "cwd": str(Path.cwd())})
+
+
+class Given:
+    """A queue of given jobs that hands a dead one out again."""
+
+    def __init__(self, *tasks: Mapping[str, Any]) -> None:
+        self.jobs = [Job(f"{index}-{task['do']}", task) for index, task in enumerate(tasks)]
+        self.ends: list[tuple[str, str]] = []
+        self.reports: list[tuple[str, dict[str, Any]]] = []
+        self.ticks = 0
+
+    def next(self) -> Job | None:
+        return self.jobs.pop(0) if self.jobs else None
+
+    def exhausted(self) -> bool:
+        return not self.jobs
+
+    def ended(self, job: Job, error: str = "") -> None:
+        self.ends.append((job.key, error))
+        if "died" in error:
+            self.jobs.append(job)
+
+    def progress(self, job: Job, report: Mapping[str, Any]) -> None:
+        self.reports.append((job.key, dict(report)))
+
+    def tick(self) -> None:
+        self.ticks += 1
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("h")
+
+
+@pytest.fixture(scope="module")
+def ray(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resources]:
+    user = tmp_path_factory.mktemp("user")
+    before = os.environ["HOME"], signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    os.environ["HOME"] = str(user)
+    cloudpickle.register_pickle_by_value(test_jobs)  # workers do not see this folder
+    with session(home) as resources:
+        assert (os.environ["HOME"], signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == (
+            str(user),
+            *before[1:],
+        )
+        yield resources
+        assert list(user.iterdir()) == []  # no token, no cache in the user's own directory
+    os.environ["HOME"] = before[0]
+    assert not list(home.glob("ray/*"))
+
+
+@pytest.fixture(scope="module")
+def ran(ray: Resources, home: Path) -> Given:
+    queue = Given(
+        {"do": "work"}, {"do": "silent"}, {"do": "raise"}, {"do": "die", "flag": str(home / "died")}, {"do": "work"}
+    )
+    run_jobs(queue, worker, name="test", scratch=home / "scratch", cpus=1, gpus=0, concurrent=2)
+    return queue
+
+
+def test_every_job_ends_whatever_becomes_of_the_others(ran: Given) -> None:
+    ends = [key for key, error in ran.ends if not error]
+    assert sorted(ends) == ["0-work", "1-silent", "3-die", "4-work"]
+
+
+def test_a_job_that_raises_says_why(ran: Given) -> None:
+    (error,) = [error for key, error in ran.ends if key == "2-raise"]
+    assert "ValueError: out of cheese" in error
+
+
+def test_a_job_whose_worker_died_can_be_handed_out_again(ran: Given) -> None:
+    first, second = [error for key, error in ran.ends if key == "3-die"]
+    assert "died" in first
+    assert second == ""
+
+
+def test_progress_arrives_without_any_metric_that_tune_would_want(ran: Given) -> None:
+    reports = [report for key, report in ran.reports if key == "0-work"]
+    assert [report["step"] for report in reports] == [0, 2]
+    assert ran.ticks > 0
+
+
+def test_a_worker_has_the_threads_of_its_cpus(ran: Given) -> None:
+    assert {report["threads"] for _, report in ran.reports if "threads" in report} == {1}
+
+
+def test_workers_stay_in_the_drivers_directory(ran: Given) -> None:
+    assert {report["cwd"] for _, report in ran.reports if "cwd" in report} == {str(Path.cwd())}
+
+
+def test_workers_are_used_again(ran: Given) -> None:
+    first = {key: report["pid"] for key, report in ran.reports if report["step"] == 0}
+    lost = {first["2-raise"], first["3-die"]}
+    assert len({first[key] for key in ("0-work", "1-silent", "4-work")} - lost) <= 2
+
+
+def test_how_many_jobs_fit() -> None:
+    machine = Resources(cpus=8, gpus=2, nodes=1)
+    assert machine.fitting(1, 0) == 8
+    assert machine.fitting(1, 0.25) == 8
+    assert machine.fitting(1, 1) == 2
+    assert machine.fitting(0.5, 0.1) == 16
+    assert machine.fitting(16, 0) == 1
+
+
+def test_reports_are_thinned_but_never_the_edges_of_a_phase() -> None:
+    sent: list[Mapping[str, Any]] = []
+    throttle = Throttle(sent.append)
+    for phase in ("search", "proxy"):
+        for step in range(101):
+            throttle({"phase": phase, "step": step, "steps": 100})
+    assert [(report["phase"], report["step"]) for report in sent] == [
+        ("search", 0), ("search", 100), ("proxy", 0), ("proxy", 100)
+    ]  # fmt: skip

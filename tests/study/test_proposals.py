@@ -1,0 +1,163 @@
+import json
+import math
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from degas_ray.config import Config
+from degas_ray.study.hyperparameters import own_values, tuned
+from degas_ray.study.proposals import STARTUP, STUDY_NAME, Proposals
+
+SPACE: dict[str, BaseDistribution] = {"x": FloatDistribution(-5, 5)}
+
+
+def parabola(journal: Path | None, *, lag: int = 2, seed: int = 0) -> Proposals:
+    return Proposals(journal, SPACE, {"x": 4.0}, seed=seed, lag=lag)
+
+
+def states(journal: Path) -> list[optuna.trial.FrozenTrial]:
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    return optuna.load_study(study_name=STUDY_NAME, storage=storage).trials
+
+
+def run(proposals: Proposals, count: int) -> list[float]:
+    asked = []
+    for _ in range(count):
+        proposal = proposals.ask()
+        asked.append(proposal.params["x"])
+        proposals.tell(proposal.number, "completed", [proposal.params["x"] ** 2])
+    return asked
+
+
+def test_the_first_trial_has_the_configs_own_values() -> None:
+    config = Config()
+    proposals = Proposals(None, tuned(config), own_values(config), seed=0, lag=2)
+    assert proposals.ask().params == own_values(config)
+
+
+def test_a_seed_decides_what_is_proposed() -> None:
+    assert run(parabola(None), 15) == run(parabola(None), 15)
+    assert run(parabola(None), 15) != run(parabola(None, seed=1), 15)
+
+
+def test_a_study_opened_again_proposes_what_an_undisturbed_one_does(tmp_path: Path) -> None:
+    journal = tmp_path / "optuna.journal"
+    asked = []
+    for _ in range(15):
+        asked += run(parabola(journal), 1)
+    assert asked == run(parabola(None), 15)
+
+
+def test_the_order_in_which_trials_end_does_not_change_what_is_proposed() -> None:
+    def reversed_pairs(proposals: Proposals) -> list[float]:
+        asked: list[float] = []
+        for _ in range(10):
+            pair = [proposals.ask(), proposals.ask()]
+            asked += [proposal.params["x"] for proposal in pair]
+            for proposal in reversed(pair):
+                proposals.tell(proposal.number, "completed", [proposal.params["x"] ** 2])
+        return asked
+
+    assert reversed_pairs(parabola(None, lag=4)) == run(parabola(None, lag=4), 20)
+
+
+def test_results_steer_the_proposals_once_there_are_enough() -> None:
+    asked = run(parabola(None), 60)
+    assert fmean(map(abs, asked[-20:])) < 0.6 * fmean(map(abs, asked[1:STARTUP]))
+
+
+def test_a_proposal_waits_for_the_results_it_depends_on() -> None:
+    proposals = parabola(None, lag=2)
+    run(proposals, STARTUP)
+    first = proposals.ask()
+    proposals.ask()
+    assert proposals.ready()  # the next one would be trial 12, from the results of trials 0 to 9
+    proposals.ask()
+    assert not proposals.ready()
+    proposals.tell(first.number, "completed", [1.0])
+    assert proposals.ready()
+
+
+def test_random_proposals_wait_for_nothing() -> None:
+    proposals = parabola(None, lag=2)
+    for _ in range(STARTUP):
+        assert proposals.ready()
+        proposals.ask()
+
+
+def test_a_killed_drivers_trials_are_running_with_their_values(tmp_path: Path) -> None:
+    journal = tmp_path / "optuna.journal"
+    before = parabola(journal)
+    asked = [before.ask(), before.ask()]
+    before.tell(0, "completed", [1.0])
+    after = parabola(journal)
+    assert after.running() == asked[1:]
+    assert len(after) == 2
+
+
+def test_a_line_cut_off_by_a_kill_is_dropped(tmp_path: Path) -> None:
+    journal = tmp_path / "optuna.journal"
+    run(parabola(journal), 2)
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code": 4, "worker')
+    assert run(parabola(journal), 1) == run(parabola(None), 3)[2:]
+    assert all(json.loads(line) for line in journal.read_text().splitlines())
+
+
+def test_a_lock_left_by_a_killed_driver_keeps_nobody_waiting(tmp_path: Path) -> None:
+    journal = tmp_path / "optuna.journal"
+    run(parabola(journal), 1)
+    Path(f"{journal}.lock").symlink_to(journal)  # what Optuna's own lock would have left
+    run(parabola(journal), 1)
+    assert len(parabola(journal)) == 2
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_value_that_is_not_finite_is_a_failure(tmp_path: Path, value: float) -> None:
+    proposals = parabola(tmp_path / "j")
+    proposals.tell(proposals.ask().number, "completed", [value])
+    assert [trial.state for trial in states(tmp_path / "j")] == [TrialState.FAIL]
+    assert proposals.running() == []
+
+
+def test_a_pruned_trial_is_told_as_pruned_with_what_it_had_reached(tmp_path: Path) -> None:
+    proposals = parabola(tmp_path / "j")
+    proposals.tell(proposals.ask().number, "pruned", milestones={100: 900.0, 200: 800.0, 300: math.nan})
+    (trial,) = states(tmp_path / "j")
+    assert trial.state == TrialState.PRUNED
+    assert trial.intermediate_values == {100: 900.0, 200: 800.0}
+
+
+@pytest.mark.parametrize("outcome", ["diverged", "failed"])
+def test_a_trial_that_came_to_nothing_is_told_as_failed(tmp_path: Path, outcome: str) -> None:
+    proposals = parabola(tmp_path / "j")
+    proposals.tell(proposals.ask().number, outcome)
+    assert states(tmp_path / "j")[0].state == TrialState.FAIL
+
+
+def test_telling_twice_changes_nothing(tmp_path: Path) -> None:
+    proposals = parabola(tmp_path / "j")
+    number = proposals.ask().number
+    proposals.tell(number, "completed", [1.0])
+    proposals.tell(number, "completed", [2.0])
+    assert [trial.value for trial in states(tmp_path / "j")] == [1.0]
+
+
+def test_several_objectives(tmp_path: Path) -> None:
+    def ask(count: int) -> list[Any]:
+        proposals = Proposals(None, SPACE, {"x": 4.0}, objectives=2, seed=0, lag=2)
+        asked = []
+        for number in range(count):
+            asked.append(proposals.ask().params["x"])
+            outcome = "pruned" if number % 5 == 4 else "completed"
+            proposals.tell(number, outcome, [asked[-1] ** 2, (asked[-1] - 1) ** 2], {1: 3.0})
+        return asked
+
+    assert ask(15) == ask(15)
