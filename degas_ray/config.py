@@ -50,7 +50,7 @@ class SearchConfig(Section):
     latent_start: Literal["pca", "gaussian"] = Field("pca", description="how latents begin, inside the unit ball")
     lap1_share: Fraction = Field(0.5, description="Lap1's share of the loss; the rest is the squared error")
     lap1_levels: Literal["paper", "inverse"] = Field("paper", description="weight of level j: 2^(2j) or 2^(-2j)")
-    alpha_lr: Positive = Field(0.03, description="Adam rate of the alphas (paper: 3e-4, for 19,550 steps)")
+    alpha_lr: Positive = Field(0.05, description="Adam rate of the alphas (paper: 3e-4, for 19,550 steps)")
     alpha_weight_decay: NonNegative = Field(0.0, description="Adam L2 of the alphas (paper: 1e-3)")
     alpha_betas: Betas = (0.5, 0.999)
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.2, description="share of the steps before alphas move")

@@ -51,6 +51,9 @@ def print_study(result: "StudyResult", home: Path) -> None:
     if scored:
         click.echo(f"distance: {name}, IS: inception score, both of the short training;\n{protocol_words(scored[0])}")
         click.echo("decided: how far the search narrowed its choice: 0 % all operations alike, 100 % one left")
+    for row in result.rows:
+        if row.error:
+            click.echo(f"trial {row.number}: {row.error.strip().splitlines()[-1]}")
     if result.reruns:
         heading("Re-ranked with fresh seeds")
         _print_reruns(result)

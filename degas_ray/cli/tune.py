@@ -98,24 +98,23 @@ def command(
     refuse_with_resume(ctx, resume, "extend_trials")
     if extend_trials is not None and resume is None:
         raise click.UsageError("--extend-trials goes with --resume STUDY; for a new study use --trials")
-    if resume is None:
-        overrides = {
-            "study.trials": trials,
-            "study.objectives": objectives,
-            "study.max_parameters": max_parameters,
-            "study.repeats": repeats,
-            "study.budget.hours": time_budget,
-            "study.on_finish": on_finish,
-        }
-        config = build_config(options, overrides)
-    if dry_run:
+    overrides = {
+        "study.trials": trials,
+        "study.objectives": objectives,
+        "study.max_parameters": max_parameters,
+        "study.repeats": repeats,
+        "study.budget.hours": time_budget,
+        "study.on_finish": on_finish,
+    }
+    config = build_config(options, overrides) if resume is None else None
+    if dry_run and config is not None:
         from degas_ray.study import make_plan
 
         _print_plan(make_plan(config, home), as_json)
         return
     from degas_ray.study import run_study
 
-    extractor = extractor_of(home, resume) if config is None else config.scores.extractor
+    extractor = config.scores.extractor if config is not None else extractor_of(home, str(resume))
     title = f"tune  {resume or name or options['dataset'] or 'digits'}"
     with open_view(title, quiet=quiet) as view:
         result = run_study(

@@ -1,10 +1,27 @@
 """The experiment that holds the runs, and the tables of a new database."""
 
+import json
 import time
 from typing import Any
 
 from degas_ray.errors import InputError
 from degas_ray.tracking import backend
+
+VIEW = "degas"
+BEST_FIRST = "metrics.`proxy/fid`"
+COLUMNS = (
+    BEST_FIRST,
+    "metrics.`proxy/is_mean`",
+    "metrics.`proxy/parameters`",
+    "metrics.`full/fid`",
+    "metrics.`search/alpha_entropy`",
+    "tags.`degas.genotype`",
+    "tags.`degas.outcome`",
+)
+NOTE = (
+    "Generators found by degas-ray: a study's trials are its children. Sample grids over steps are under "
+    "*Model metrics*; figures, configuration and provenance under *Artifacts*."
+)
 
 
 def open_experiment(uri: str, name: str, artifacts: str | None, seconds: float) -> str:
@@ -46,10 +63,32 @@ def open_experiment(uri: str, name: str, artifacts: str | None, seconds: float) 
 def _experiment(client: Any, name: str, artifacts: str | None) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
-        return str(client.create_experiment(name, artifact_location=artifacts))
+        return str(client.create_experiment(name, artifact_location=artifacts, tags=_front_page()))
     if found.lifecycle_stage != "active":
         client.restore_experiment(found.experiment_id)
+    for key, value in _front_page().items():
+        if key not in found.tags:
+            client.set_experiment_tag(found.experiment_id, key, value)
     return str(found.experiment_id)
+
+
+def _front_page() -> dict[str, str]:
+    """Return the experiment's tags: a note above the runs, and a shared view with our columns, best first."""
+    view = {
+        "selectedColumns": list(COLUMNS),
+        "orderByKey": BEST_FIRST,
+        "orderByAsc": True,
+    }
+    return {
+        "mlflow.note.content": NOTE,
+        "mlflow.experimentKind": "custom_model_development",
+        f"mlflow.sharedViewState.{VIEW}": json.dumps(view),
+    }
+
+
+def front_page(address: str, experiment_id: str) -> str:
+    """Return the page of a server where the runs stand with their scores and genotypes."""
+    return f"{address}/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
 
 
 def _is_outdated(error: Exception) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from degas_ray.errors import DegasError, InputError
 from degas_ray.tracking import backend
+from degas_ray.tracking.experiment import front_page
 from degas_ray.tracking.runs import open_tracking
 
 LOOPBACK = "127.0.0.1"
@@ -29,11 +30,13 @@ class Server:
 
     Args:
         address: Such as ``http://127.0.0.1:43210``.
+        front: The page to open first: the runs with their scores and genotypes.
         pid: Of its process group.
         stop: Ends every process of it; doing it twice is no harm.
     """
 
     address: str
+    front: str
     pid: int
     stop: Callable[[], None]
 
@@ -51,7 +54,7 @@ def start_server(home: Path, port: int | None = None, host: str = LOOPBACK) -> S
         DegasError: Where the server ends or does not answer in two minutes; with the end of its log.
     """
     home = home.absolute()
-    open_tracking(home)
+    experiment_id = open_tracking(home).address.experiment_id
     port = _free_port(host, port)
     log = home / "tracking" / "server.log"
     with log.open("wb") as output:
@@ -64,7 +67,8 @@ def start_server(home: Path, port: int | None = None, host: str = LOOPBACK) -> S
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    server = Server(f"http://{host}:{port}", process.pid, lambda: _stop(process))
+    address = f"http://{host}:{port}"
+    server = Server(address, front_page(address, experiment_id), process.pid, lambda: _stop(process))
     try:
         _wait(server.address, process, log)
     except BaseException:
