@@ -4,7 +4,10 @@ import difflib
 import json
 import math
 import os
+import shutil
 import signal
+import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -198,13 +201,30 @@ def _plain(value: Any) -> Any:
 
 
 def print_facts(facts: Mapping[str, str]) -> None:
-    """Print ``name  value`` lines, names in one column; values are never wrapped, so that they can be copied."""
+    """Print ``name  value`` lines, names in one column; long values are wrapped on a terminal, and whole elsewhere."""
     width = max(map(len, facts), default=0)
     for name, value in facts.items():
-        first, *rest = value.splitlines() or [""]
-        click.echo(click.style(name.ljust(width), dim=True) + f"  {first}")
-        for line in rest:
+        lines = [part for line in value.splitlines() or [""] for part in wrapped(line, width + 2)]
+        click.echo(click.style(name.ljust(width), dim=True) + f"  {lines[0]}")
+        for line in lines[1:]:
             click.echo(" " * (width + 2) + line)
+
+
+def wrapped(text: str, indent: int = 0) -> list[str]:
+    """Return ``text`` in lines that fit behind ``indent`` columns of the terminal; in one line without a terminal."""
+    if not sys.stdout.isatty():
+        return [text]
+    room = max(20, shutil.get_terminal_size().columns - indent)
+    return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def print_words(text: str, indent: int = 0) -> None:
+    """Print text for people, wrapped on a terminal; the lines after the first are indented."""
+    for line in text.splitlines():
+        first, *rest = wrapped(line, indent)
+        click.echo(first)
+        for more in rest:
+            click.echo(" " * indent + more)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> None:

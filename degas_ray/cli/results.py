@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from degas_ray.cli.common import DEFAULT_HOME, print_facts, print_table
+from degas_ray.cli.common import DEFAULT_HOME, print_facts, print_table, print_words
 from degas_ray.cli.progress import duration
 
 if TYPE_CHECKING:
     from degas_ray.scores import Scores
+    from degas_ray.space import Genotype
     from degas_ray.study import Row, SearchRun, StudyResult, TrainRun
 
 TRIAL_COLUMNS = ("trial", "outcome", "distance", "IS", "n", "params", "decided", "time", "genotype")
@@ -49,19 +50,22 @@ def print_study(result: "StudyResult", home: Path) -> None:
         right=[column for column in TRIAL_COLUMNS if column != "outcome"],
     )
     if scored:
-        click.echo(f"distance: {name}, IS: inception score, both of the short training;\n{protocol_words(scored[0])}")
-        click.echo("decided: how far the search narrowed its choice: 0 % all operations alike, 100 % one left")
+        p = scored[0].protocol
+        images = f"{p.n_fake:,} samples against {p.n_real:,} real images"
+        print_words(
+            f"distance: {name} on {p.features_name} ({images}), IS: inception score, both of the short training"
+        )
+        print_words("decided: how far the search narrowed its choice: 0 % all operations alike, 100 % one left")
     for row in result.rows:
         if row.error:
-            click.echo(f"trial {row.number}: {row.error.strip().splitlines()[-1]}")
+            print_words(f"trial {row.number}: {row.error.strip().splitlines()[-1]}")
     if result.reruns:
         heading("Re-ranked with fresh seeds")
         _print_reruns(result)
     if result.winner:
         genotype = Genotype.parse(result.winner)
         heading(f"Winner {genotype.hash}")
-        click.echo(genotype.describe())
-        click.echo(f"As text: {genotype}")
+        print_genotype(genotype)
     if result.promotion is not None:
         heading("Champion: the winner, trained to full length")
         promotion = result.promotion
@@ -83,11 +87,20 @@ def heading(text: str) -> None:
     click.echo("\n" + click.style(text, bold=True))
 
 
+def print_genotype(genotype: "Genotype") -> None:
+    """Print a genotype in words and as text."""
+    print_words(genotype.describe(), indent=9)
+    print_words(f"As text: {genotype}", indent=9)
+
+
 def print_pictures(pictures: Mapping[str, str]) -> None:
-    """Print where pictures are."""
-    if pictures:
-        heading("Pictures")
-        print_facts(pictures)
+    """Print where pictures are: their folder once, seen from here, and their names in it."""
+    if not pictures:
+        return
+    folder = Path(os.path.commonpath([Path(path).parent for path in pictures.values()]))
+    seen = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    heading(f"Pictures in {seen}")
+    print_facts({name: str(Path(path).relative_to(folder)) for name, path in pictures.items()})
 
 
 def print_next(command: str, home: Path) -> None:
@@ -115,10 +128,11 @@ def score_lines(scores: "Scores") -> dict[str, str]:
 
 
 def protocol_words(scores: "Scores") -> str:
-    """Return how scores were measured, in words."""
+    """Return how scores were measured, besides what the sentence about the distance says."""
     p = scores.protocol
-    parts = [p.features_name, f"{p.n_fake:,} samples against {p.n_real:,} real images"]
-    return ", ".join(parts if p.bn == "unknown" else [*parts, f"BN with {p.bn} statistics"])
+    known = {f"BN with {p.bn} statistics": p.bn, f"{p.checkpoint} checkpoint": p.checkpoint}
+    parts = [f"{p.resizer} resizing", *(words for words, value in known.items() if value != "unknown")]
+    return ", ".join([*parts, f"real images {p.reference}"])
 
 
 def _trial_row(row: "Row", winner: str) -> tuple[str, ...]:
@@ -178,8 +192,7 @@ def print_search(run: "SearchRun", home: Path) -> None:
     """Print a search: the genotype, how decided it is, pictures, what to type next."""
     genotype, found = run.genotype, run.found
     heading(f"Genotype {genotype.hash} of {run.name}")
-    click.echo(genotype.describe())
-    click.echo(f"As text: {genotype}")
+    print_genotype(genotype)
     heading("How far the alphas decided")
     begun, ended = found.entropy
     print_facts(
@@ -191,7 +204,7 @@ def print_search(run: "SearchRun", home: Path) -> None:
         }
     )
     for warning in found.warnings:
-        click.echo(click.style("Note:", fg="yellow") + f" {warning}")
+        print_words(f"Note: {warning}", indent=6)
     print_pictures(run.pictures)
     print_next(f"degas-ray train {run.run_id}", home)
 

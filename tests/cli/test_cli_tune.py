@@ -4,14 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
 import degas_ray.study
 from degas_ray.cli.main import main
+from degas_ray.cli.results import print_study
 from degas_ray.config import resolve
 from degas_ray.errors import Interrupted
-from degas_ray.space import PUBLISHED
+from degas_ray.space import PUBLISHED, Genotype
 from degas_ray.study.events import Event
 from degas_ray.study.plan import Plan
 from degas_ray.study.promote import Promotion, Rerun
@@ -21,8 +23,8 @@ from degas_ray.study.store import Row, StudyFolder, write_json
 CIFAR, STL = PUBLISHED["degas-cifar10"], PUBLISHED["degas-stl10"]
 PROTOCOL = {
     "extractor": "efficientnet-lite0", "weights_hash": "579344248a93e230", "resizer": "clean-bicubic-64",
-    "n_fake": 1000, "n_real": 1000, "splits": 10, "reference": "9f0b3ca25c660bc3", "bn": "batch", "checkpoint": "last", "method": 1,
-    "seed": 0, "version": "0.1.0",
+    "n_fake": 1000, "n_real": 1000, "splits": 10, "reference": "9f0b3ca25c660bc3", "bn": "batch", "checkpoint": "last",
+    "method": 1, "seed": 0, "version": "0.1.0",
 }  # fmt: skip
 
 
@@ -134,10 +136,10 @@ def test_the_end_says_everything(calls: list[dict[str, Any]]) -> None:
     for part in (
         "Study digits-1: 4 trials in 04:05",
         "0   completed    1,234.6   0.50   1   123,456      25 %   01:05   dcb41174",
-        "1   diverged           –      –   –         –         –   01:05   –",
+        "1   diverged           –      –   –         –         –   01:05          –",
         "★ 2   completed    1,300.0",
-        "distance: Fréchet distance, IS: inception score, both of the short training;",
-        "efficientnet-lite0 features, 1,000 samples against 1,000 real images, BN with batch statistics",
+        "distance: Fréchet distance on efficientnet-lite0 features (1,000 samples against 1,000 real images), IS:",
+        "protocol           clean-bicubic-64 resizing, BN with batch statistics, last checkpoint, real images 9f0b",
         "trial 1: search: the loss became non-finite at step 12",
         "trial 3: RuntimeError: out of memory",
         "★ 37c0b809        1,300.0             1,400.0",
@@ -146,12 +148,14 @@ def test_the_end_says_everything(calls: list[dict[str, Any]]) -> None:
         f"As text: {STL}",
         "degas-ray-digits-1 version 3, alias champion",
         "Fréchet distance 99.50 (efficientnet-lite0 features, 1,000 samples against 1,000 real images)",
-        "real beside generated  /f/real.png",
+        "Pictures in /f\n",
+        "real beside generated  real.png",
         f"Next\n{RESULT.next_command} --home {Path('h').absolute()}\n",
     ):
         assert part in text
     assert "FID" not in text
-    assert max(map(len, text.split("Winner")[0].splitlines())) <= 110
+    table = text.split("distance: ")[0].splitlines()
+    assert max(map(len, table)) <= 80
 
 
 def test_json_is_all_there_is(calls: list[dict[str, Any]]) -> None:
@@ -239,3 +243,14 @@ def test_wrong_input_is_a_sentence_and_writes_nothing(
     assert (result.exit_code, result.stdout) == (2, ""), result.exception
     assert part in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_wider_than_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    print_study(RESULT, Path("degas-runs").absolute())
+    lines = click.unstyle(capsys.readouterr().out).splitlines()
+    assert max(len(line) for line in lines) <= 80
+    assert Genotype.parse(" ".join(lines).split("As text:")[1].split("Champion")[0]) == STL
