@@ -14,7 +14,7 @@ from degas_ray.errors import ConfigError
 RANGES: dict[str, BaseDistribution] = {
     "search.n": IntDistribution(1, 2),
     "search.lr": FloatDistribution(0.02, 0.5, log=True),
-    "search.alpha_lr": FloatDistribution(3e-4, 0.1, log=True),
+    "search.alpha_lr": FloatDistribution(3e-4, 0.2, log=True),
     "search.alpha_weight_decay": FloatDistribution(0.0, 2e-3),
     "search.latent_lr": FloatDistribution(0.1, 10.0, log=True),
     "search.latent_start": CategoricalDistribution(("pca", "gaussian")),

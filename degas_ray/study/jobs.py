@@ -251,7 +251,7 @@ def _prepare_environment(joined: bool) -> None:
     }
     if not joined:
         # Ray turns its authentication on by itself, with a token that it would write into the user's home directory;
-        # this one lives as long as the processes. Naming the mode too would come too late where Ray is imported already.
+        # this one lives as long as the processes. Naming the mode too would come too late once Ray is imported.
         own["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     for key, value in own.items():
         os.environ.setdefault(key, value)

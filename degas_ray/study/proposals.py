@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock  # its type; the public names are its subclasses
@@ -22,6 +23,9 @@ from degas_ray.study.seeds import derive
 
 STUDY_NAME = "degas-ray"
 STARTUP = 10  # Optuna's own default: random proposals before its model begins
+NEAR = 4  # trials at and around the config's own values, before the whole ranges are drawn from
+SPREAD = 0.1  # their standard deviation as a share of a range
+CHANGE = 0.3  # and the chance that a choice is made anew
 
 
 class _Held(BaseJournalFileLock):
@@ -98,7 +102,7 @@ class Proposals:
         """Propose the next trial; it is in the journal, in one write, before this returns."""
         trials = self._study.get_trials(deepcopy=False)
         number = len(trials)
-        params = self._first if number == 0 else self._sample(trials)
+        params = self._near(number) if number < NEAR else self._sample(trials)
         # Optuna's ask writes a trial piece by piece, and a driver killed in between would leave half of one.
         trial = optuna.trial.create_trial(state=TrialState.RUNNING, params=dict(params), distributions=self._space)
         self._study.add_trial(trial)
@@ -133,6 +137,17 @@ class Proposals:
         else:
             self._study.tell(number, state=TrialState.FAIL)
 
+    def _near(self, number: int) -> dict[str, Any]:
+        """Return values near the config's own.
+
+        The ranges hold the paper's values, which are for a search fifty times as long: a study of a few trials that
+        drew from all of them would mostly see searches that decide nothing.
+        """
+        if number == 0:
+            return dict(self._first)
+        draw = np.random.default_rng([self._seed, number])
+        return {key: _moved(distribution, self._first[key], draw) for key, distribution in self._space.items()}
+
     def _sample(self, trials: Sequence[optuna.trial.FrozenTrial]) -> dict[str, Any]:
         """Return the values of the next trial, from a copy of the study that shows what it may depend on."""
         number = len(trials)
@@ -147,6 +162,26 @@ class Proposals:
             for trial in trials[seen:]
         )
         return dict(shown.ask(self._space).params)
+
+
+def _moved(distribution: BaseDistribution, own: Any, draw: np.random.Generator) -> Any:
+    """Return a value of a range that is near ``own``."""
+    step, chance, pick = draw.normal(0.0, SPREAD), draw.random(), draw.random()
+    if isinstance(distribution, FloatDistribution):
+        scale = math.log if distribution.log else float
+        low, high = scale(distribution.low), scale(distribution.high)
+        moved = min(max(scale(own) + step * (high - low), low), high)
+        # Rounding may lead out of the range by a last digit.
+        return min(max(math.exp(moved) if distribution.log else moved, distribution.low), distribution.high)
+    if chance >= CHANGE:
+        return own
+    choices: Sequence[Any]
+    if isinstance(distribution, CategoricalDistribution):
+        choices = distribution.choices
+    else:
+        assert isinstance(distribution, IntDistribution)
+        choices = range(distribution.low, distribution.high + 1)
+    return choices[int(pick * len(choices))]
 
 
 def _repair(journal: Path) -> None:

@@ -6,14 +6,14 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from degas_ray.config import Config
 from degas_ray.study.hyperparameters import own_values, tuned
-from degas_ray.study.proposals import STARTUP, STUDY_NAME, Proposals
+from degas_ray.study.proposals import NEAR, STARTUP, STUDY_NAME, Proposals
 
 SPACE: dict[str, BaseDistribution] = {"x": FloatDistribution(-5, 5)}
 
@@ -40,6 +40,35 @@ def test_the_first_trial_has_the_configs_own_values() -> None:
     config = Config()
     proposals = Proposals(None, tuned(config), own_values(config), seed=0, lag=2)
     assert proposals.ask().params == own_values(config)
+
+
+def test_the_first_few_stay_near_the_configs_own_values_and_differ() -> None:
+    config = Config()
+    proposals = Proposals(None, tuned(config), own_values(config), seed=0, lag=2)
+    asked = [proposals.ask().params for _ in range(NEAR)]
+    rates = [params["search.alpha_lr"] for params in asked]
+    # Three standard deviations of a tenth of the range's logarithm.
+    low, high = 3e-4, tuned(config)["search.alpha_lr"].high  # type: ignore[attr-defined]
+    factor = (high / low) ** 0.3
+    assert all(config.search.alpha_lr / factor < rate <= high for rate in rates)
+    assert len({tuple(params.values()) for params in asked}) == NEAR
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_values_near_the_edge_of_a_range_stay_inside(seed: int) -> None:
+    space: dict[str, BaseDistribution] = {
+        "a": FloatDistribution(1e-3, 1.0, log=True),
+        "b": FloatDistribution(0.0, 1.0),
+        "c": IntDistribution(1, 2),
+        "d": CategoricalDistribution(("x", "y")),
+    }
+    proposals = Proposals(None, space, {"a": 1.0, "b": 0.0, "c": 2, "d": "y"}, seed=seed, lag=2)
+    for _ in range(NEAR):
+        params = proposals.ask().params
+        assert 1e-3 <= params["a"] <= 1.0
+        assert 0.0 <= params["b"] <= 1.0
+        assert params["c"] in (1, 2)
+        assert params["d"] in ("x", "y")
 
 
 def test_a_seed_decides_what_is_proposed() -> None:
@@ -70,7 +99,7 @@ def test_the_order_in_which_trials_end_does_not_change_what_is_proposed() -> Non
 
 def test_results_steer_the_proposals_once_there_are_enough() -> None:
     asked = run(parabola(None), 60)
-    assert fmean(map(abs, asked[-20:])) < 0.6 * fmean(map(abs, asked[1:STARTUP]))
+    assert fmean(map(abs, asked[-20:])) < 0.6 * fmean(map(abs, asked[NEAR:STARTUP]))
 
 
 def test_a_proposal_waits_for_the_results_it_depends_on() -> None:
