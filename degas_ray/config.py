@@ -39,7 +39,7 @@ class SearchConfig(Section):
     width: Count = Field(16, description="channels of every feature map during the search")
     latent_dim: Count = Field(64, description="length of a latent vector during the search")
     epochs: Positive = Field(50, description="passes over the weight half of the images; ignored where steps is set")
-    steps: Count | None = Field(400, description="steps of each kind; null to follow epochs")
+    steps: Count | None = Field(240, description="steps of each kind; null to follow epochs")
     batch: Count = Field(64, description="images a half-step")
     lr: Positive = Field(0.1, description="SGD rate of the weights (paper: 0.3 CIFAR-10, 0.03 STL-10 and CelebA)")
     lr_min: NonNegative = Field(0.001, description="end of the cosine")
