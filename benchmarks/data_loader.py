@@ -36,7 +36,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         pack = prepare("photos", folder / "home", resolution=arguments.resolution)
-        picked = np.arange(arguments.images) % len(pack)
+        picked = np.arange(arguments.images) * len(pack) // arguments.images  # from both photographs
         _write_folder(pack, picked, folder / "images")
         ours = prepare(f"folder:{folder / 'images'}", folder / "home", resolution=arguments.resolution)
         report(_measure(ours, folder / "images", arguments.rounds))

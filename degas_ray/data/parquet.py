@@ -71,7 +71,7 @@ def open_parquet(path: Path) -> Originals:
 
 
 def _open(file: Path) -> pq.ParquetFile:
-    # Without pre-buffering, pages are read as they are needed: a row group may be larger than the memory.
+    # Without pre-buffering, pages are read one by one: a whole row group may be larger than the memory.
     return pq.ParquetFile(file, memory_map=True, pre_buffer=False, buffer_size=1 << 16)
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from source_formats import celeba, encode, hub_parquet, image_folder, noise, smooth
 
-from degas_ray.data import prepare
+from degas_ray.data import parquet, prepare
 from degas_ray.data.images import UnreadableError, decode, resize
 from degas_ray.errors import DataError, DegasWarning
 
@@ -347,6 +347,17 @@ class TestParquet:
         file.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
         with pytest.raises(DataError, match=r"d\.parquet cannot be read as Parquet"):
             prepare(f"parquet:{file}", tmp_path / "home")
+
+    def test_row_groups_are_streamed_page_by_page(self, tmp_path: Path) -> None:
+        """One row group of 24 MB is never in memory as a whole."""
+        cells = [{"bytes": picture.tobytes(), "path": None} for picture in noise(500, 128, 128)]
+        pq.write_table(pa.table({"image": cells}), tmp_path / "d.parquet", compression="none", write_batch_size=10)
+        del cells
+        before, peak, rows = pa.total_allocated_bytes(), 0, 0
+        for row in parquet._rows(tmp_path / "d.parquet", "image", None):
+            peak, rows = max(peak, pa.total_allocated_bytes() - before), rows + (row.data is not None)
+        assert rows == 500
+        assert peak < 12_000_000
 
     def test_a_limit_stops_reading(self, tmp_path: Path) -> None:
         hub_parquet(tmp_path / "d.parquet", noise(10, 8, 8), [0, 1] * 5, ["a", "b"])
