@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from degas_ray.errors import Interrupted
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -239,6 +241,22 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Se
     for row in rows:
         table.add_row(*row)
     Console(highlight=False).print(table)
+
+
+@contextmanager
+def saying_how_to_resume(verb: str, name: str | None, home: Path) -> Iterator[None]:
+    """Add the command that goes on to what an interrupted run says.
+
+    Args:
+        verb: ``search`` or ``train``.
+        name: Of the run, where one was typed.
+        home: Where its folder is.
+    """
+    try:
+        yield
+    except Interrupted as error:
+        where = "" if name else f", where RUN is its folder's name in {home / 'runs'}"
+        raise Interrupted(f"{error}; go on with 'degas-ray {verb} --resume {name or 'RUN'}'{where}") from None
 
 
 @contextmanager

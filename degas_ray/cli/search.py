@@ -14,6 +14,7 @@ from degas_ray.cli.common import (
     json_option,
     quiet_option,
     refuse_with_resume,
+    saying_how_to_resume,
     stop_on_signals,
 )
 from degas_ray.cli.progress import open_view
@@ -66,7 +67,8 @@ def command(
     from degas_ray.study import run_search
 
     title = f"search  {resume or name or config.dataset}"
-    with stop_on_signals() as should_stop, open_view(title, quiet=quiet) as view:
+    resumable = saying_how_to_resume("search", resume or name, home)
+    with resumable, stop_on_signals() as should_stop, open_view(title, quiet=quiet) as view:
         run = run_search(
             config,
             home,

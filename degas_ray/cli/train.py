@@ -17,6 +17,7 @@ from degas_ray.cli.common import (
     nearest,
     quiet_option,
     refuse_with_resume,
+    saying_how_to_resume,
     stop_on_signals,
 )
 from degas_ray.cli.progress import open_view
@@ -93,7 +94,12 @@ def command(
     what = "resnet" if genotype is None else find_architecture(genotype, home, seed=config.seed, n=n)
     from degas_ray.study import run_training
 
-    with stop_on_signals() as should_stop, open_view(f"train  {resume or name or genotype}", quiet=quiet) as view:
+    resumable = saying_how_to_resume("train", resume or name, home)
+    with (
+        resumable,
+        stop_on_signals() as should_stop,
+        open_view(f"train  {resume or name or genotype}", quiet=quiet) as view,
+    ):
         run = run_training(
             config,
             what,

@@ -196,6 +196,23 @@ def test_interruption_is_130_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPat
     assert result.stderr == "Stopped: study x is paused and kept; go on with 'degas-ray tune --resume x'\n"
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        (["--name", "s"], "'degas-ray search --resume s'"),
+        ([], "'degas-ray search --resume RUN', where RUN is its folder's name"),
+    ],
+)
+def test_an_interrupted_search_says_how_to_go_on(name: list[str], hint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def search(*args: Any, **more: Any) -> None:
+        raise Interrupted("the search was stopped at step 5 of 300")
+
+    monkeypatch.setattr(degas_ray.study, "run_search", search, raising=False)
+    result = run("search", *name)
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert f"Stopped: the search was stopped at step 5 of 300; go on with {hint}" in result.stderr
+
+
 def test_dry_run_prints_settings_trials_and_costs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def plan(config: Any, home: Path) -> Plan:
         trials = tuple({"search.lr": 0.1 / (1 + index), "search.n": 1} for index in range(9))
