@@ -170,7 +170,7 @@ def _train(config: Config, text: str, pack: Pack, place: Place) -> TrainRun:
     pictures = {"samples": "images/grid", "real beside generated": "images/real-beside-generated"}
     paths = {key: folder / f"{stem}-{full.steps:06d}.png" for key, stem in pictures.items()}
     if isinstance(what, Genotype):
-        record_genotype(what, pack.resolution, tracker)
+        record_genotype(what, pack.resolution, place)
         paths["diagram"] = folder / "diagram.svg"
     parameters, macs = size_of(what, full, pack.resolution, len(pack.classes) if full.supervised else 0)
     tracker.metrics({"full/parameters": parameters, "full/macs": macs}, 0)

@@ -112,8 +112,10 @@ def run_rerank(context: Context, pack: Pack, task: Mapping[str, Any], report: Re
     with Attempt(context, folder, "train", name, report) as attempt:
         attempt.tracker.params({**flatten(config), "study.seed": config.seed, "seed": seed})
         outcome, scores = "diverged", {}
+        place = attempt.place()
+        record_genotype(genotype, pack.resolution, place)
         try:
-            trained, result = proxy_work(config, pack, attempt.place(), genotype, seed, "proxy")
+            trained, result = proxy_work(config, pack, place, genotype, seed, "proxy")
             outcome, scores = trained.outcome, result.to_json()
         except DivergedError as error:
             attempt.say(f"re-ranking: {error}")
@@ -161,11 +163,11 @@ def run_promotion(context: Context, pack: Pack, task: Mapping[str, Any], report:
     seed = derive(config.seed, "full", genotype.hash)
     with Attempt(context, folder, "promotion", f"{context.study} promotion", report) as attempt:
         attempt.tracker.params({**flatten(config), "study.seed": config.seed, "seed": seed})
-        record_genotype(genotype, pack.resolution, attempt.tracker)
+        place = attempt.place()
+        record_genotype(genotype, pack.resolution, place)
         classes = len(pack.classes) if config.full.supervised else 0
         parameters, macs = size_of(genotype, config.full, pack.resolution, classes)
         attempt.tracker.metrics({"full/parameters": parameters, "full/macs": macs}, 0)
-        place = attempt.place()
         trained = training_work(config.full, genotype, pack, place, phase="full", seed=seed, scores=config.scores)
         scores = scoring_work(
             trained.generator, config.scores, pack, place, phase="full", seed=seed, step=config.full.steps

@@ -60,13 +60,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def hold(folder: Path, *, seconds: float = LOCK_SECONDS) -> Iterator[bool]:
+def hold(folder: Path, *, seconds: float | None = None) -> Iterator[bool]:
     """Hold ``folder`` for this process alone; yield whether that was possible within ``seconds``.
 
-    The lock is the kernel's and goes with the process, however it ends.
+    By default it is tried for :data:`LOCK_SECONDS`. The lock is the kernel's and goes with the process, however it ends.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + (LOCK_SECONDS if seconds is None else seconds)
     with (folder / ".lock").open("a") as file:
         while True:
             try:

@@ -22,7 +22,6 @@ from degas_ray.study.work import (
     FOUND,
     Place,
     Trained,
-    record_genotype,
     scoring_work,
     search_work,
     size_of,
@@ -74,7 +73,8 @@ def run_trial(context: Context, pack: Pack, task: Mapping[str, Any], report: Rep
         attempt.tracker.params({**flatten(config), "study.seed": config.seed, "seed": seed, "trial": number})
         attempt.tracker.text(dump(config), "config.yaml")
         try:
-            row = _walk(config, pack, attempt, row)
+            row = _found(config, pack, attempt, row)
+            row = _judged_by(config, pack, attempt, row) if row.outcome == "completed" else row
         except DivergedError as error:
             row = replace(row, outcome="diverged", error=str(error))
         row = replace(row, seconds=round(attempt.seconds, 1), run_id=attempt.tracker.run_id)
@@ -84,7 +84,8 @@ def run_trial(context: Context, pack: Pack, task: Mapping[str, Any], report: Rep
         write_json(folder / "result.json", row.to_json())
 
 
-def _walk(config: Config, pack: Pack, attempt: Attempt, row: Row) -> Row:
+def _found(config: Config, pack: Pack, attempt: Attempt, row: Row) -> Row:
+    """Search, prune, and look at the size of what was found."""
     told = (attempt.folder / FOUND).exists()
     found = search_work(config, pack, attempt.place(), seed=derive(row.seed, "search"))
     for warning in () if told else found.warnings:
@@ -103,8 +104,13 @@ def _walk(config: Config, pack: Pack, attempt: Attempt, row: Row) -> Row:
     if config.study.max_parameters is not None and parameters > config.study.max_parameters:
         error = f"{parameters:,} parameters, more than study.max_parameters = {config.study.max_parameters:,}"
         return replace(row, outcome="pruned", error=error)
-    name = f"trial {row.number}"
-    judged = [_judged(config, pack, attempt, found.genotype, repeat, name) for repeat in range(config.study.repeats)]
+    return row
+
+
+def _judged_by(config: Config, pack: Pack, attempt: Attempt, row: Row) -> Row:
+    """Train the genotype under the proxy settings and score it, as often as wanted."""
+    name, genotype = f"trial {row.number}", Genotype.parse(row.genotype)
+    judged = [_judged(config, pack, attempt, genotype, repeat, name) for repeat in range(config.study.repeats)]
     reused = sorted({item.source for item in judged} - {name})
     if reused:
         attempt.tracker.tags({"degas.reused": ", ".join(reused)})
@@ -155,9 +161,9 @@ def proxy_work(
     scores = scoring_work(
         trained.generator, config.scores, pack, place, phase=phase, seed=seed, step=config.proxy.steps
     )
-    record_genotype(genotype, pack.resolution, place.tracker)
-    show_beside(trained, pack, place, seed, config.proxy.steps)
-    place.tracker.artifact(place.folder / "generator.ckpt")
+    if phase == "proxy":  # a repeated training is measured, not shown
+        show_beside(trained, pack, place, seed, config.proxy.steps)
+        place.tracker.artifact(place.folder / "generator.ckpt")
     return trained, scores
 
 

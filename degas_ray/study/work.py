@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import nn
 
@@ -82,6 +83,12 @@ class Place:
 
         return on_progress
 
+    def keep(self, figure: Figure, name: str) -> None:
+        """Draw a figure once, into the folder, and record the file."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        figures.save(figure, self.folder / name)
+        self.tracker.artifact(self.folder / name)
+
     def say(self, phase: str, step: int, steps: int) -> None:
         """Tell who watches where a phase without a loop of its own stands, and end it where that is wanted.
 
@@ -146,23 +153,23 @@ def search_work(config: Config, pack: Pack, place: Place, *, seed: int) -> Found
     first, last = result.history[0], result.history[-1]
     entropy = (first["alpha_entropy"], last["alpha_entropy"])
     found = Found(result.genotype, entropy, last["skip_share"], last["margin"], result.warnings)
-    place.tracker.figure(figures.alpha_heatmap(result.history), "alphas.png")
+    place.keep(figures.alpha_heatmap(result.history), "alphas.png")
     rows = "".join(json.dumps({"step": row["step"], "genotype": row["genotype"]}) + "\n" for row in result.history)
     place.tracker.text(rows, "genotypes.jsonl")
     place.tracker.text(json.dumps(result.alphas, indent=2) + "\n", "alphas.json")
-    record_genotype(found.genotype, pack.resolution, place.tracker)
+    record_genotype(found.genotype, pack.resolution, place)
     write_json(file, {**asdict(found), "genotype": str(found.genotype)})
     shutil.rmtree(place.folder / "search", ignore_errors=True)
     return found
 
 
-def record_genotype(genotype: Genotype, resolution: int, tracker: Tracker) -> None:
+def record_genotype(genotype: Genotype, resolution: int, place: Place) -> None:
     """Tag a run with its genotype and keep the diagram."""
-    tracker.tags({"degas.genotype": str(genotype), "degas.genotype_hash": genotype.hash})
-    tracker.text(json.dumps(genotype.to_json(), indent=2) + "\n", "genotype.json")
+    place.tracker.tags({"degas.genotype": str(genotype), "degas.genotype_hash": genotype.hash})
+    place.tracker.text(json.dumps(genotype.to_json(), indent=2) + "\n", "genotype.json")
     diagram = figures.draw_genotype(genotype, resolution)
-    tracker.figure(diagram, "diagram.png")
-    tracker.figure(diagram, "diagram.svg")
+    place.keep(diagram, "diagram.png")
+    place.keep(diagram, "diagram.svg")
 
 
 def size_of(what: str | Genotype, config: TrainConfig, resolution: int, classes: int) -> tuple[int, int]:
@@ -211,7 +218,7 @@ def training_work(
                 milestones[str(step)] = _milestone(generator, scores, pack, place, phase, step, seed)
                 write_json(notes, milestones)
         if _is_due(progress.step, config.steps):
-            place.tracker.image(sample_grid(generator, seed), "samples", progress.step)
+            place.tracker.image(sample_grid(generator, seed), _series("samples", phase), progress.step)
         report(progress)
 
     result = train(
@@ -290,6 +297,11 @@ def _milestone(
     result = measure(generator, scores, pack, place, seed=seed)
     place.tracker.metrics({f"{phase}/milestone_{name}": value for name, value in result.metrics().items()}, step)
     return result.fid
+
+
+def _series(name: str, phase: str) -> str:
+    """Return the name of a series of pictures; that of a repeated training is its own."""
+    return name if phase in ("proxy", "full") else f"{phase}-{name}"
 
 
 def _is_due(step: int, steps: int) -> bool:

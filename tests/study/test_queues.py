@@ -1,0 +1,262 @@
+"""What the driver makes of jobs that end, fail, die or pause; no Ray, no MLflow."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.distributions import BaseDistribution, FloatDistribution
+from tiny_study import tiny_config
+
+from degas_ray.config import Config
+from degas_ray.errors import DegasError
+from degas_ray.scores import Scores
+from degas_ray.scores.protocol import METHOD, Protocol
+from degas_ray.space import Space
+from degas_ray.study.attempt import Context
+from degas_ray.study.estimate import Estimate
+from degas_ray.study.events import Event
+from degas_ray.study.jobs import Job
+from degas_ray.study.monitor import GRACE_SECONDS, Ledger, Monitor
+from degas_ray.study.promote import Rerun, winner
+from degas_ray.study.proposals import Proposals
+from degas_ray.study.queues import ListQueue, StudyQueue
+from degas_ray.study.store import Row, write_json
+from degas_ray.study.worker import FAILURE
+
+SPACE: dict[str, BaseDistribution] = {"search.lr": FloatDistribution(0.1, 1.0)}
+GENOTYPES = [str(Space().random(seed)) for seed in range(6)]
+
+
+class NoRuns:
+    """MLflow without any run."""
+
+    def find_key(self, key: str) -> None:
+        return None
+
+
+@pytest.fixture(autouse=True)
+def _no_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Context, "tracking", NoRuns())
+
+
+def scores(fid: float) -> dict[str, Any]:
+    protocol = Protocol("efficientnet-lite0", "w", "r", 20, 20, 2, "f", "batch", "last", METHOD, 0, "0")
+    return Scores(fid, 0.1, 1.0, 0.1, 0.0, 0.0, 0.0, 0.0, protocol).to_json()
+
+
+class Bench:
+    """A queue, its events, and hands that end jobs."""
+
+    def __init__(self, home: Path, config: Config, **more: Any) -> None:
+        self.events: list[Event] = []
+        self.stop: Callable[[], bool] = lambda: False
+        self.context = Context(home, "s", config, home / "pack", "", "0", "")
+        self.context.folder.root.mkdir(parents=True, exist_ok=True)
+        self.proposals = Proposals(self.context.folder.journal, SPACE, {"search.lr": 0.5}, seed=0, lag=4)
+        self.monitor = Monitor(
+            self.context,
+            self.events.append,
+            lambda: self.stop(),
+            Estimate(config, 2),
+            more.get("ledger", Ledger()),
+            lambda: None,
+        )
+        self.queue = StudyQueue(self.context, self.proposals, self.monitor, config.study.trials)
+
+    def next(self) -> Job:
+        job = self.queue.next()
+        assert job is not None
+        return job
+
+    def finish(self, job: Job, score: float | None, outcome: str = "completed", genotype: int = 0) -> None:
+        """Let a trial end with a score, or without."""
+        number = job.task["number"]
+        row = Row(
+            number,
+            outcome,
+            job.task["params"],
+            1,
+            GENOTYPES[genotype] if score is not None else "",
+            scores=scores(score) if score is not None else {},
+            distances=(score,) if score is not None else (),
+        )
+        write_json(Path(job.task["folder"]) / "result.json", row.to_json())
+        self.queue.ended(job)
+
+    def fail(self, job: Job, text: str) -> None:
+        """Let a trial raise."""
+        write_json(Path(job.task["folder"]) / FAILURE, {"kind": "ValueError", "error": f"Traceback\n{text}"})
+        self.queue.ended(job, "RayTaskError")
+
+    def said(self) -> str:
+        return "\n".join(event.text for event in self.events)
+
+
+def rerun(job: Job, fid: float) -> None:
+    genotype = job.task["genotype"]
+    write_json(
+        Path(job.task["folder"]) / "result.json",
+        asdict(Rerun(genotype, job.task["index"], 5, "completed", scores(fid))),
+    )
+
+
+def test_trials_then_the_best_few_again(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tiny_config(study__trials=3))
+    first, second = bench.next(), bench.next()
+    assert [first.key, second.key] == ["trial 0", "trial 1"]
+    bench.finish(first, 30.0, genotype=0)
+    third = bench.next()
+    assert bench.queue.next() is None  # re-ranking waits for the last trial
+    assert not bench.queue.exhausted()
+    bench.finish(third, 10.0, genotype=1)
+    bench.finish(second, 20.0, genotype=2)
+    again = [bench.next(), bench.next()]
+    assert [job.task["genotype"] for job in again] == [GENOTYPES[1], GENOTYPES[2]]
+    assert bench.queue.next() is None
+    assert bench.queue.exhausted()
+    rerun(again[0], 40.0)
+    bench.queue.ended(again[0])
+    assert bench.monitor.best == 10.0  # of the trials; re-rankings are another measurement
+    assert [event.outcome for event in bench.events if event.kind == "end"] == ["completed"] * 4
+
+
+def test_the_winner_is_chosen_by_its_fresh_seeds_alone() -> None:
+    config = tiny_config()
+    rows = [
+        Row(index, "completed", {}, 1, GENOTYPES[index], scores=scores(score), distances=(score,))
+        for index, score in enumerate((10.0, 20.0, 30.0))
+    ]
+    fresh = [Rerun(GENOTYPES[0], 0, 1, "completed", scores(35.0)), Rerun(GENOTYPES[1], 0, 1, "completed", scores(25.0))]
+    assert str(winner(rows, [], config)) == GENOTYPES[0]
+    assert str(winner(rows, fresh, config)) == GENOTYPES[1]
+    diverged = [Rerun(GENOTYPES[0], 0, 1, "diverged"), fresh[1]]
+    assert str(winner(rows, diverged, config)) == GENOTYPES[1]
+    assert winner([], [], config) is None
+
+
+def test_a_genotype_found_twice_is_re_ranked_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tiny_config(study__trials=3))
+    for score, genotype in ((10.0, 0), (11.0, 0), (20.0, 1)):
+        bench.finish(bench.next(), score, genotype=genotype)
+    assert [bench.next().task["genotype"] for _ in range(2)] == GENOTYPES[:2]
+
+
+@pytest.mark.parametrize("outcome", ["diverged", "pruned"])
+def test_a_trial_without_a_score_is_an_outcome_and_the_study_goes_on(tmp_path: Path, outcome: str) -> None:
+    bench = Bench(tmp_path, tiny_config(study__trials=4))
+    for _ in range(3):
+        bench.finish(bench.next(), None, outcome=outcome)
+    assert bench.next().key == "trial 3"
+    assert bench.queue.problem == ""
+
+
+def test_a_job_whose_worker_died_is_handed_out_again_until_it_is_hopeless(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tiny_config(study__max_failures=2))
+    job = bench.next()
+    for _ in range(2):
+        bench.queue.ended(job, "ActorDiedError: gone")
+        assert bench.next() == job
+    bench.queue.ended(job, "ActorDiedError: gone")
+    row = bench.context.folder.row(0)
+    assert row is not None
+    assert row.outcome == "failed"
+    assert "is there enough memory?" in row.error
+    assert "it goes on from its last checkpoint (2 of 2)" in bench.said()
+
+
+def test_three_first_failures_of_one_kind_end_the_study_with_one_traceback(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tiny_config(study__trials=8))
+    for _ in range(3):
+        bench.fail(bench.next(), "ValueError: out of cheese")
+    assert bench.queue.problem.count("out of cheese") == 1
+    assert bench.queue.exhausted()
+    assert bench.queue.next() is None
+    assert bench.context.folder.stop.exists()  # the others are asked to pause
+
+
+def test_failures_of_several_kinds_do_not(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tiny_config(study__trials=8))
+    for text in ("ValueError: a", "ValueError: a", "KeyError: b"):
+        bench.fail(bench.next(), text)
+    assert bench.queue.problem == ""
+    assert bench.next().key == "trial 3"
+
+
+def test_one_success_among_them_does_not_either(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tiny_config(study__trials=8))
+    bench.finish(bench.next(), 10.0)
+    for _ in range(4):
+        bench.fail(bench.next(), "ValueError: a")
+    assert bench.queue.problem == ""
+
+
+def test_a_resumed_study_gives_out_the_unfinished_trials_first_and_none_twice(tmp_path: Path) -> None:
+    config = tiny_config(study__trials=4)
+    before = Bench(tmp_path, config)
+    jobs = [before.next() for _ in range(3)]
+    before.finish(jobs[0], 10.0)
+    # Trial 1 ended, and the driver was killed before it told Optuna.
+    row = Row(1, "completed", jobs[1].task["params"], 1, GENOTYPES[1], scores=scores(5.0), distances=(5.0,))
+    write_json(before.context.folder.trial(1) / "result.json", row.to_json())
+    after = Bench(tmp_path, config)
+    assert after.monitor.best == 5.0
+    assert after.next() == jobs[2]
+    fourth = after.next()
+    assert fourth.key == "trial 3"
+    after.finish(jobs[2], 20.0, genotype=2)
+    after.finish(fourth, 30.0, genotype=3)
+    assert [row.number for row in after.context.folder.rows()] == [0, 1, 2, 3]
+    assert after.proposals.running() == []
+
+
+def test_a_pause_gives_out_nothing_more_and_leaves_trials_unfinished(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tiny_config(study__trials=4))
+    job = bench.next()
+    bench.stop = lambda: True
+    bench.queue.tick()
+    assert bench.context.folder.stop.exists()
+    assert bench.queue.next() is None
+    bench.queue.ended(job)  # it returned without a result
+    assert bench.events[-1].outcome == "interrupted"
+    assert [proposal.number for proposal in bench.proposals.running()] == [0]
+
+
+def test_workers_that_do_not_pause_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path, tiny_config())
+    bench.monitor.stop()
+    start = bench.monitor._stopped_at
+    monkeypatch.setattr("degas_ray.study.monitor.time.monotonic", lambda: start + GRACE_SECONDS + 1)
+    with pytest.raises(DegasError, match="did not pause within a minute"):
+        bench.queue.tick()
+
+
+@pytest.mark.parametrize(
+    ("budget", "ledger"),
+    [
+        ({"hours": 1.0}, Ledger(3600.0, 0.0)),
+        ({"gpu_hours": 2.0}, Ledger(10.0, 7200.0)),
+        ({"dollars": 3.0, "dollars_per_hour": 6.0}, Ledger(1800.0, 0.0)),
+    ],
+)
+def test_a_spent_budget_asks_for_no_more_trials(tmp_path: Path, budget: dict[str, float], ledger: Ledger) -> None:
+    config = tiny_config(study__trials=4, study__budget=budget)
+    bench = Bench(tmp_path, config, ledger=ledger)
+    assert bench.queue.next() is None
+    assert bench.queue.exhausted()
+    assert f"budget.{next(iter(budget))} is spent" in bench.said()
+
+
+def test_the_promotion_is_tried_again_when_its_worker_dies_and_not_when_it_raises(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tiny_config(study__max_failures=1))
+    job = Job("promotion", {"kind": "promotion", "folder": str(tmp_path / "p"), "genotype": GENOTYPES[0]})
+    queue = ListQueue(bench.context, bench.monitor, [job])
+    assert queue.next() == job
+    queue.ended(job, "died")
+    assert not queue.exhausted()
+    assert queue.next() == job
+    write_json(tmp_path / "p" / FAILURE, {"kind": "E", "error": "out of cheese"})
+    queue.ended(job, "RayTaskError")
+    assert queue.exhausted()
+    assert "out of cheese" in queue.problem

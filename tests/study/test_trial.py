@@ -1,0 +1,197 @@
+"""A trial in a worker's hands; MLflow is stood in for by notes, everything else is real."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_study import Notes, tiny_config
+
+from degas_ray.config import Config
+from degas_ray.data import prepare
+from degas_ray.errors import DegasError, DivergedError
+from degas_ray.scores import Scores
+from degas_ray.space import Genotype
+from degas_ray.study import trial as trial_module
+from degas_ray.study.attempt import Context
+from degas_ray.study.store import Row, StudyFolder, hold, read_json
+from degas_ray.study.trial import trial_task
+from degas_ray.study.worker import FAILURE, run_task
+
+
+class Desk:
+    """Tracking that hands out one set of notes a run key."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, Notes] = {}
+
+    def run(self, name: str, role: str, *, key: str, parent: str | None = None) -> Notes:
+        return self.runs.setdefault(key, Notes())
+
+
+@pytest.fixture
+def desk(monkeypatch: pytest.MonkeyPatch) -> Desk:
+    desk = Desk()
+    monkeypatch.setattr(Context, "tracking", desk)
+    return desk
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare("digits", tmp_path_factory.mktemp("data"), limit=64).path
+
+
+def context(home: Path, data: Path, config: Config | None = None) -> Context:
+    return Context(home, "s", config or tiny_config(), data, "", "0", "")
+
+
+def run(context: Context, number: int = 0, stop_at: str = "", **params: Any) -> list[Mapping[str, Any]]:
+    """Let a worker do a trial; ``stop_at`` asks it to pause when it reaches a phase."""
+    reports: list[Mapping[str, Any]] = []
+
+    def report(values: Mapping[str, Any]) -> None:
+        reports.append(values)
+        if values["phase"] == stop_at:
+            context.folder.stop.touch()
+
+    run_task(context.to_json(), trial_task(context, number, params), report)
+    return reports
+
+
+def row(context: Context, number: int = 0) -> Row:
+    found = context.folder.row(number)
+    assert found is not None
+    return found
+
+
+def test_the_same_seed_gives_the_same_genotype_and_scores_twice(tmp_path: Path, data: Path, desk: Desk) -> None:
+    rows = []
+    for name in ("a", "b"):
+        here = context(tmp_path / name, data)
+        run(here)
+        rows.append(row(here))
+    assert rows[0].genotype == rows[1].genotype
+    assert rows[0].scores == rows[1].scores
+    assert rows[0].outcome == "completed"
+    assert Scores.from_json(rows[0].scores).fid == rows[0].score
+
+
+def test_what_a_trial_records(tmp_path: Path, data: Path, desk: Desk) -> None:
+    here = context(tmp_path, data)
+    run(here, 0)
+    run(here, 1, **{"search.n": 2, "prune.compare": "weight"})
+    first, second = desk.runs["s/trials/0000"], desk.runs["s/trials/0001"]
+    assert first.settings["seed"] != second.settings["seed"]
+    assert second.settings["search.n"] == 2
+    assert row(here, 1).n == Genotype.parse(row(here, 1).genotype).n == 2
+    for notes in (first, second):
+        assert notes.outcome == "completed"
+        assert {"config.yaml", "diagram.png", "alphas.png", "generator.ckpt", "scores.json"} <= set(notes.names)
+        assert any(name.startswith("real-beside-generated") for name in notes.names)
+        for metric in ("search/loss", "search/alpha_entropy", "proxy/critic_loss", "proxy/fid", "proxy/parameters"):
+            assert notes.series(metric), metric
+        assert {"degas.genotype", "degas.genotype_hash", "degas.scores_protocol"} <= set(notes.facts)
+
+
+@pytest.mark.parametrize("phase", ["search", "proxy", "score"])
+def test_a_trial_paused_in_any_phase_ends_as_an_undisturbed_one(
+    tmp_path: Path, data: Path, desk: Desk, phase: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("degas_ray.study.attempt.LOOK_SECONDS", 0.0)
+    whole, parts = context(tmp_path / "a", data), context(tmp_path / "b", data)
+    run(whole)
+    run(parts, stop_at=phase)
+    assert parts.folder.row(0) is None
+    assert desk.runs["s/trials/0000"].outcome == "interrupted"
+    assert read_json(parts.folder.trial(0) / FAILURE) is None
+    parts.folder.stop.unlink()
+    run(parts)
+    assert row(parts).genotype == row(whole).genotype
+    assert row(parts).scores == row(whole).scores
+    kept = (parts.folder.trial(0) / "stats.jsonl").read_text().splitlines()
+    assert len(kept) == len((whole.folder.trial(0) / "stats.jsonl").read_text().splitlines())
+
+
+def test_a_genotype_trained_before_is_not_trained_again_and_says_so(tmp_path: Path, data: Path, desk: Desk) -> None:
+    here = context(tmp_path, data)
+    run(here, 0)
+    # The same search once more: what is tuned does not change the seed of a trial, its number does.
+    twin = here.folder.trial(1)
+    twin.mkdir(parents=True)
+    (twin / "search.json").write_bytes((here.folder.trial(0) / "search.json").read_bytes())
+    reports = run(here, 1)
+    first, second = row(here, 0), row(here, 1)
+    assert second.reused == "trial 0"
+    assert second.scores == first.scores
+    assert {report["phase"] for report in reports} == set()
+    assert desk.runs["s/trials/0001"].facts["degas.reused"] == "trial 0"
+    assert desk.runs["s/trials/0001"].series("proxy/fid") == desk.runs["s/trials/0000"].series("proxy/fid")
+
+
+def test_repeats_measure_the_noise(tmp_path: Path, data: Path, desk: Desk) -> None:
+    here = context(tmp_path, data, tiny_config(study__repeats=2))
+    run(here)
+    distances = row(here).distances
+    assert len(set(distances)) == 2
+    assert row(here).score == pytest.approx(sum(distances) / 2)
+
+
+def test_a_generator_that_is_too_large_is_not_trained(tmp_path: Path, data: Path, desk: Desk) -> None:
+    here = context(tmp_path, data, tiny_config(study__max_parameters=10))
+    reports = run(here)
+    assert row(here).outcome == "pruned"
+    assert "more than study.max_parameters = 10" in row(here).error
+    assert "proxy" not in {report["phase"] for report in reports}
+    assert desk.runs["s/trials/0000"].outcome == "pruned"
+
+
+def test_a_diverged_training_is_an_outcome(
+    tmp_path: Path, data: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(*args: Any, **more: Any) -> None:
+        raise DivergedError("the loss is not finite")
+
+    monkeypatch.setattr(trial_module, "training_work", diverge)
+    here = context(tmp_path, data)
+    run(here)
+    assert row(here).outcome == "diverged"
+    assert row(here).genotype
+    assert row(here).objectives(("fid",)) == ()
+    assert desk.runs["s/trials/0000"].outcome == "diverged"
+
+
+def test_a_trial_that_raises_leaves_its_traceback(
+    tmp_path: Path, data: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **more: Any) -> None:
+        raise ZeroDivisionError("out of cheese")
+
+    here = context(tmp_path, data)
+    with monkeypatch.context() as patch:
+        patch.setattr(trial_module, "search_work", fail)
+        with pytest.raises(ZeroDivisionError):
+            run(here)
+    failure = read_json(here.folder.trial(0) / FAILURE)
+    assert failure is not None
+    assert failure["error"].strip().splitlines()[-1] == "ZeroDivisionError: out of cheese"
+    assert desk.runs["s/trials/0000"].outcome == "failed"
+    run(here)  # tried again, it is forgotten
+    assert read_json(here.folder.trial(0) / FAILURE) is None
+
+
+def test_a_finished_trial_is_not_looked_at_again(tmp_path: Path, data: Path, desk: Desk) -> None:
+    here = context(tmp_path, data)
+    run(here)
+    desk.runs.clear()
+    assert run(here) == []
+    assert desk.runs == {}
+
+
+def test_two_workers_never_share_a_folder(
+    tmp_path: Path, data: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = context(tmp_path, data)
+    monkeypatch.setattr("degas_ray.study.store.LOCK_SECONDS", 0.0)
+    with hold(StudyFolder(tmp_path, "s").trial(0)), pytest.raises(DegasError, match="another process works in"):
+        run(here)
+    assert here.folder.row(0) is None
