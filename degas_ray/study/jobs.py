@@ -4,8 +4,10 @@ Ray carries work and progress and nothing else. A job's state is in its own fold
 away, a job whose worker died is simply handed out again, and a killed driver loses nothing.
 """
 
+import hashlib
 import logging
 import os
+import platform
 import secrets
 import shutil
 import signal
@@ -259,12 +261,16 @@ def _prepare_environment(joined: bool) -> None:
 
 def _scratch(home: Path) -> Path:
     """Return a fresh folder for Ray's session, and remove those of processes that are gone."""
-    base = home / "ray"
-    for old in base.glob("p[0-9]*"):
-        if not psutil.pid_exists(int(old.name[1:])):
+    # The name says whose it is: other machines may share the home, and other homes the temporary folder.
+    owner = hashlib.sha256(f"{platform.node()} {home}".encode()).hexdigest()[:4]
+    near, far = home / "ray", Path(tempfile.gettempdir())
+    for old in [*near.glob(f"{owner}-*"), *far.glob(f"degas-ray-{owner}-*")]:
+        number = old.name.rpartition("-")[2]
+        if number.isdigit() and not psutil.pid_exists(int(number)):
             shutil.rmtree(old, ignore_errors=True)
-    folder = base / f"p{os.getpid()}"
+    folder = near / f"{owner}-{os.getpid()}"
     if len(str(folder).encode()) + SESSION_PATH > SOCKET_PATH:
-        return Path(tempfile.mkdtemp(prefix="degas-ray-"))
-    folder.mkdir(parents=True, exist_ok=True)
+        folder = far / f"degas-ray-{owner}-{os.getpid()}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, mode=0o700)
     return folder

@@ -61,7 +61,7 @@ def run_study(
         return load_study(home, folder.name)
     with _opened(config, folder, extend, on_event, should_stop) as study:
         try:
-            result = _run(study)
+            _run(study)
         except Interrupted:
             end(study, "interrupted", "paused")
             raise
@@ -69,7 +69,7 @@ def run_study(
             end(study, "failed", "failed")
             raise
         end(study, "completed", "finished")
-    return result
+    return load_study(home, folder.name)
 
 
 def promote_genotype(
@@ -139,7 +139,7 @@ def _chosen(folder: StudyFolder, config: Config, trial: int | None) -> Genotype:
     return Genotype.parse(known[trial])
 
 
-def _run(study: Opened) -> StudyResult:
+def _run(study: Opened) -> None:
     config, folder = study.context.config, study.folder
     total = study.state["trials"]
     if config.study.budget.trials is not None:
@@ -166,7 +166,6 @@ def _run(study: Opened) -> StudyResult:
         assert genotype is not None
         if config.study.promote:
             _promote(study, monitor, genotype, resources)
-    return collect(folder, study.state, config)
 
 
 def _monitor(study: Opened, concurrent: int) -> Monitor:
@@ -198,7 +197,7 @@ def _jobs(study: Opened, queue: Queue, name: str, cpus: float, gpus: float, conc
     try:
         run_jobs(queue, worker, name=label, scratch=scratch, cpus=cpus, gpus=gpus, concurrent=concurrent)
     finally:
-        shutil.rmtree(scratch / label, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)  # a killed driver's is there too
 
 
 def _check_stop(study: Opened, monitor: Monitor, problem: str) -> None:

@@ -63,7 +63,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def hold(folder: Path, *, seconds: float | None = None) -> Iterator[bool]:
     """Hold ``folder`` for this process alone; yield whether that was possible within ``seconds``.
 
-    By default it is tried for :data:`LOCK_SECONDS`. The lock is the kernel's and goes with the process, however it ends.
+    It is tried for :data:`LOCK_SECONDS` by default. The kernel frees the lock with the process, however that ends.
     """
     folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + (LOCK_SECONDS if seconds is None else seconds)
