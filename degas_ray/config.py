@@ -39,8 +39,8 @@ class SearchConfig(Section):
     width: Count = Field(16, description="channels of every feature map during the search")
     latent_dim: Count = Field(64, description="length of a latent vector during the search")
     epochs: Positive = Field(50, description="passes over the weight half of the images; ignored where steps is set")
-    steps: Count | None = Field(240, description="steps of each kind; null to follow epochs")
-    batch: Count = Field(64, description="images a half-step")
+    steps: Count | None = Field(300, description="steps of each kind; null to follow epochs")
+    batch: Count = Field(32, description="images a half-step (paper: 64)")
     lr: Positive = Field(0.1, description="SGD rate of the weights (paper: 0.3 CIFAR-10, 0.03 STL-10 and CelebA)")
     lr_min: NonNegative = Field(0.001, description="end of the cosine")
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -56,7 +56,7 @@ class SearchConfig(Section):
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.2, description="share of the steps before alphas move")
     cost_penalty: NonNegative = Field(0.0, description="weight of the expected multiply-adds under softmax(alpha)")
     entropy_penalty: NonNegative = Field(
-        0.05, description="weight of the alphas' entropy at the end; makes them decide"
+        0.3, description="weight of the alphas' entropy at the end; makes them decide"
     )
     arch_data: Literal["split", "same"] = Field("split", description="alphas see their own half of the images or all")
     order: Literal["first", "second"] = Field("first", description="second: DARTS's unrolled step")
