@@ -59,6 +59,7 @@ class Proposals:
         objectives: How many numbers a trial is told with; all are minimised.
         seed: The study's.
         lag: How many trials back results are taken from.
+        patient: Wait for those results in the first proposals too, which do not depend on them but whose trials do.
     """
 
     def __init__(
@@ -70,10 +71,11 @@ class Proposals:
         objectives: int = 1,
         seed: int,
         lag: int,
+        patient: bool = False,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space, self._first = dict(space), dict(first)
-        self._seed, self._lag = seed, lag
+        self._seed, self._lag, self._patient = seed, lag, patient
         self._directions = [StudyDirection.MINIMIZE] * objectives
         storage = None
         if journal is not None:
@@ -94,9 +96,13 @@ class Proposals:
     def ready(self) -> bool:
         """Return whether all results are there that the next proposal depends on."""
         trials = self._study.get_trials(deepcopy=False)
-        seen = len(trials) - self._lag
+        seen = self.seen(len(trials))
         # The first proposals are random whatever the results are.
-        return seen < STARTUP or all(trial.state.is_finished() for trial in trials[:seen])
+        return (seen < STARTUP and not self._patient) or all(trial.state.is_finished() for trial in trials[:seen])
+
+    def seen(self, number: int) -> int:
+        """Return how many of the first trials have ended, for certain, when trial ``number`` begins."""
+        return max(0, number - self._lag)
 
     def ask(self) -> Proposal:
         """Propose the next trial; it is in the journal, in one write, before this returns."""
@@ -151,7 +157,7 @@ class Proposals:
     def _sample(self, trials: Sequence[optuna.trial.FrozenTrial]) -> dict[str, Any]:
         """Return the values of the next trial, from a copy of the study that shows what it may depend on."""
         number = len(trials)
-        seen = max(0, number - self._lag)
+        seen = self.seen(number)
         sampler = optuna.samplers.TPESampler(
             seed=derive(self._seed, "sampler", number) % 2**32, n_startup_trials=STARTUP, constant_liar=True
         )

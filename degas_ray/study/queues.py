@@ -108,7 +108,9 @@ class StudyQueue:
         return not spent
 
     def _trial(self, proposal: Proposal) -> Job:
-        return Job(f"trial {proposal.number}", trial_task(self._context, proposal.number, proposal.params))
+        number = proposal.number
+        seen = self._proposals.seen(number)
+        return Job(f"trial {number}", trial_task(self._context, number, proposal.params, seen))
 
     def _plan_reruns(self) -> list[Job]:
         chosen = candidates(self._context.folder.rows(), self._context.config)

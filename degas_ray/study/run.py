@@ -156,6 +156,7 @@ def _run(study: Opened) -> None:
             objectives=len(config.study.objectives),
             seed=config.seed,
             lag=lag,
+            patient=config.study.early_stop,
         )
         monitor = _monitor(study, concurrent)
         queue = StudyQueue(study.context, proposals, monitor, total)

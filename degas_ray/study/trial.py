@@ -2,8 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from degas_ray.study.seeds import derive
 from degas_ray.study.store import Row, read_json, write_json
 from degas_ray.study.work import (
     FOUND,
+    HalvedError,
     Place,
     Trained,
     scoring_work,
@@ -30,6 +33,8 @@ from degas_ray.study.work import (
 
 # Settings that change where and how often, not what: a generator trained under others of them is the same.
 _INDIFFERENT = {"device", "checkpoint_seconds", "checkpoint_quota"}
+RUNGS = (0.25, 0.5)  # milestones of early stopping where none are named
+FEW = 2  # distances to compare with, below which nothing is ended
 _BESIDE = 32  # real images beside as many generated ones
 
 
@@ -50,15 +55,18 @@ class Judged:
     source: str
 
 
-def trial_task(context: Context, number: int, params: Mapping[str, Any]) -> dict[str, Any]:
+def trial_task(context: Context, number: int, params: Mapping[str, Any], seen: int = 0) -> dict[str, Any]:
     """Return the task of a trial.
 
     Args:
         context: The study's.
         number: Optuna's.
         params: The tuned values.
+        seen: Trials that have ended for certain, the first so many: early stopping compares with them alone, so that
+            it does not depend on which trial happens to be faster.
     """
-    return {"kind": "trial", "folder": str(context.folder.trial(number)), "number": number, "params": dict(params)}
+    folder = context.folder.trial(number)
+    return {"kind": "trial", "folder": str(folder), "number": number, "params": dict(params), "seen": seen}
 
 
 def run_trial(context: Context, pack: Pack, task: Mapping[str, Any], report: Report) -> None:
@@ -66,7 +74,7 @@ def run_trial(context: Context, pack: Pack, task: Mapping[str, Any], report: Rep
     number, params, folder = task["number"], task["params"], Path(task["folder"])
     if (folder / "result.json").exists():
         return
-    config = apply(context.config, params)
+    config = _with_milestones(apply(context.config, params))
     seed = derive(config.seed, "trial", number)
     row = Row(number, "completed", params, seed)
     with Attempt(context, folder, "trial", f"{context.study} trial {number}", report) as attempt:
@@ -74,7 +82,9 @@ def run_trial(context: Context, pack: Pack, task: Mapping[str, Any], report: Rep
         attempt.tracker.text(dump(config), "config.yaml")
         try:
             row = _found(config, pack, attempt, row)
-            row = _judged_by(config, pack, attempt, row) if row.outcome == "completed" else row
+            row = _judged_by(config, pack, attempt, row, task["seen"]) if row.outcome == "completed" else row
+        except HalvedError as error:
+            row = replace(row, outcome="pruned", milestones=error.milestones, error=str(error))
         except DivergedError as error:
             row = replace(row, outcome="diverged", error=str(error))
         row = replace(row, seconds=round(attempt.seconds, 1), run_id=attempt.tracker.run_id)
@@ -107,10 +117,32 @@ def _found(config: Config, pack: Pack, attempt: Attempt, row: Row) -> Row:
     return row
 
 
-def _judged_by(config: Config, pack: Pack, attempt: Attempt, row: Row) -> Row:
+def _with_milestones(config: Config) -> Config:
+    """Return ``config`` with milestones in the proxy training where early stopping needs some."""
+    if not config.study.early_stop or config.proxy.milestones:
+        return config
+    return config.model_copy(update={"proxy": config.proxy.model_copy(update={"milestones": RUNGS})})
+
+
+def better_half(rows: Sequence[Row], step: str, distance: float) -> bool:
+    """Return whether a training may go on: its distance at ``step`` is in the better half of those that got there.
+
+    Successive halving (Jamieson and Talwalkar, 2016) as it can be done with trials that come one after the other.
+    """
+    others = [row.milestones[step] for row in rows if step in row.milestones]
+    return len(others) < FEW or distance <= statistics.median(others)
+
+
+def _judged_by(config: Config, pack: Pack, attempt: Attempt, row: Row, seen: int) -> Row:
     """Train the genotype under the proxy settings and score it, as often as wanted."""
     name, genotype = f"trial {row.number}", Genotype.parse(row.genotype)
-    judged = [_judged(config, pack, attempt, genotype, repeat, name) for repeat in range(config.study.repeats)]
+    goes_on = None
+    if config.study.early_stop:
+        goes_on = partial(better_half, [other for other in attempt.context.folder.rows() if other.number < seen])
+    judged = [
+        _judged(config, pack, attempt, genotype, repeat, name, goes_on if repeat == 0 else None)
+        for repeat in range(config.study.repeats)
+    ]
     reused = sorted({item.source for item in judged} - {name})
     if reused:
         attempt.tracker.tags({"degas.reused": ", ".join(reused)})
@@ -125,7 +157,15 @@ def _judged_by(config: Config, pack: Pack, attempt: Attempt, row: Row) -> Row:
     )
 
 
-def _judged(config: Config, pack: Pack, attempt: Attempt, genotype: Genotype, repeat: int, name: str) -> Judged:
+def _judged(
+    config: Config,
+    pack: Pack,
+    attempt: Attempt,
+    genotype: Genotype,
+    repeat: int,
+    name: str,
+    goes_on: Callable[[str, float], bool] | None,
+) -> Judged:
     """Train and score a genotype, or find that this has been done."""
     # The seed is the genotype's own: training it again would give the same, so its scores can be reused exactly.
     seed = derive(config.seed, "proxy", genotype.hash, repeat)
@@ -139,7 +179,8 @@ def _judged(config: Config, pack: Pack, attempt: Attempt, genotype: Genotype, re
         attempt.tracker.tags({"degas.scores_protocol": judged.scores.sentence()})
         return judged
     place = attempt.place(attempt.folder if repeat == 0 else attempt.folder / f"repeat-{repeat + 1}")
-    trained, scores = proxy_work(config, pack, place, genotype, seed, "proxy" if repeat == 0 else f"proxy{repeat + 1}")
+    phase = "proxy" if repeat == 0 else f"proxy{repeat + 1}"
+    trained, scores = proxy_work(config, pack, place, genotype, seed, phase, goes_on)
     write_json(
         file,
         {
@@ -154,10 +195,18 @@ def _judged(config: Config, pack: Pack, attempt: Attempt, genotype: Genotype, re
 
 
 def proxy_work(
-    config: Config, pack: Pack, place: Place, genotype: Genotype, seed: int, phase: str
+    config: Config,
+    pack: Pack,
+    place: Place,
+    genotype: Genotype,
+    seed: int,
+    phase: str,
+    goes_on: Callable[[str, float], bool] | None = None,
 ) -> tuple[Trained, Scores]:
     """Train a genotype under the proxy settings and score it, with a picture of real beside generated images."""
-    trained = training_work(config.proxy, genotype, pack, place, phase=phase, seed=seed, scores=config.scores)
+    trained = training_work(
+        config.proxy, genotype, pack, place, phase=phase, seed=seed, scores=config.scores, goes_on=goes_on
+    )
     scores = scoring_work(
         trained.generator, config.scores, pack, place, phase=phase, seed=seed, step=config.proxy.steps
     )

@@ -7,7 +7,7 @@ finds its result and returns at once; killed in the middle, it goes on from its 
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -119,6 +119,18 @@ class Found:
     warnings: tuple[str, ...]
 
 
+class HalvedError(Exception):
+    """A training was ended at a milestone, because others had come further there.
+
+    Args:
+        milestones: Generator steps to Fréchet distances up to this one.
+    """
+
+    def __init__(self, milestones: Mapping[str, float]) -> None:
+        super().__init__(f"ended at step {list(milestones)[-1]}")
+        self.milestones = dict(milestones)
+
+
 @dataclass(frozen=True)
 class Trained:
     """What a training made.
@@ -189,6 +201,7 @@ def training_work(
     phase: str,
     seed: int,
     scores: ScoresConfig,
+    goes_on: Callable[[str, float], bool] | None = None,
 ) -> Trained:
     """Train a generator; sample grids and the scores at its milestones are recorded along the way.
 
@@ -200,6 +213,10 @@ def training_work(
         phase: ``proxy`` or ``full``; names checkpoints and metrics.
         seed: Of the weights and every draw.
         scores: How milestones are scored.
+        goes_on: Asked at each milestone, with its step and distance.
+
+    Raises:
+        HalvedError: Where ``goes_on`` said no.
     """
     file, notes = place.folder / "generator.ckpt", place.folder / "milestones.json"
     if file.exists():
@@ -211,12 +228,21 @@ def training_work(
     due = [max(1, round(share * config.steps)) for share in sorted(config.milestones)]
     report = place.watch(phase, config.checkpoint_seconds)
 
+    def judge_milestones() -> None:
+        for place_in_order in range(1, len(milestones) + 1):
+            *_, (step, distance) = reached = list(milestones.items())[:place_in_order]
+            if goes_on is not None and not goes_on(step, distance):
+                raise HalvedError(dict(reached))
+
+    judge_milestones()  # those of an attempt that was killed before it had judged
+
     def on_progress(progress: Progress) -> None:
         # Milestones come before the checkpoint: whatever is skipped after a resumption has been scored.
         for step in due:
             if str(step) not in milestones and progress.step >= step:
                 milestones[str(step)] = _milestone(generator, scores, pack, place, phase, step, seed)
                 write_json(notes, milestones)
+                judge_milestones()
         if _is_due(progress.step, config.steps):
             place.tracker.image(sample_grid(generator, seed), _series("samples", phase), progress.step)
         report(progress)

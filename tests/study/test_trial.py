@@ -14,8 +14,8 @@ from degas_ray.scores import Scores
 from degas_ray.space import Genotype
 from degas_ray.study import trial as trial_module
 from degas_ray.study.attempt import Context
-from degas_ray.study.store import Row, StudyFolder, hold, read_json
-from degas_ray.study.trial import trial_task
+from degas_ray.study.store import Row, StudyFolder, hold, read_json, write_json
+from degas_ray.study.trial import better_half, trial_task
 from degas_ray.study.worker import FAILURE, run_task
 
 
@@ -45,7 +45,7 @@ def context(home: Path, data: Path, config: Config | None = None) -> Context:
     return Context(home, "s", config or tiny_config(), data, "", "0", "")
 
 
-def run(context: Context, number: int = 0, stop_at: str = "", **params: Any) -> list[Mapping[str, Any]]:
+def run(context: Context, number: int = 0, stop_at: str = "", seen: int = 0, **params: Any) -> list[Mapping[str, Any]]:
     """Let a worker do a trial; ``stop_at`` asks it to pause when it reaches a phase."""
     reports: list[Mapping[str, Any]] = []
 
@@ -54,7 +54,7 @@ def run(context: Context, number: int = 0, stop_at: str = "", **params: Any) -> 
         if values["phase"] == stop_at:
             context.folder.stop.touch()
 
-    run_task(context.to_json(), trial_task(context, number, params), report)
+    run_task(context.to_json(), trial_task(context, number, params, seen), report)
     return reports
 
 
@@ -143,6 +143,28 @@ def test_a_generator_that_is_too_large_is_not_trained(tmp_path: Path, data: Path
     assert "more than study.max_parameters = 10" in row(here).error
     assert "proxy" not in {report["phase"] for report in reports}
     assert desk.runs["s/trials/0000"].outcome == "pruned"
+
+
+def test_the_worse_half_is_ended_at_its_first_milestone(tmp_path: Path, data: Path, desk: Desk) -> None:
+    here = context(tmp_path, data, tiny_config(study__early_stop=True, proxy__steps=8))
+    for number, distance in enumerate((1.0, 2.0, 3.0)):  # nothing comes near these
+        others = Row(number, "completed", {}, 1, distances=(distance,), milestones={"2": distance, "4": distance})
+        write_json(here.folder.trial(number) / "result.json", others.to_json())
+    run(here, 3, seen=3)
+    assert row(here, 3).outcome == "pruned"
+    assert list(row(here, 3).milestones) == ["2"]
+    assert row(here, 3).score is None
+    assert desk.runs["s/trials/0003"].series("proxy/critic_loss")[-1][0] < 8
+    run(here, 4, seen=1)  # one is too few to compare with
+    assert row(here, 4).outcome == "completed"
+    assert list(row(here, 4).milestones) == ["2", "4"]
+
+
+def test_the_better_half_goes_on() -> None:
+    rows = [Row(index, "completed", {}, 1, milestones={"5": float(index)}) for index in range(4)]
+    assert [better_half(rows, "5", value) for value in (0.0, 1.5, 1.6, 9.0)] == [True, True, False, False]
+    assert better_half(rows, "7", 9.0)
+    assert better_half(rows[:1], "5", 9.0)
 
 
 def test_a_diverged_training_is_an_outcome(
