@@ -19,7 +19,16 @@ def worker(task: Mapping[str, Any], report: Report) -> None:
     """Do what the task says; a function of a module, as Ray wants it."""
     import torch
 
-    report({"phase": "work", "step": 0, "steps": 2, "threads": torch.get_num_threads(), "pid": os.getpid()})
+    report(
+        {
+            "phase": "work",
+            "step": 0,
+            "steps": 2,
+            "threads": torch.get_num_threads(),
+            "pid": os.getpid(),
+            "waits": os.environ.get("OMP_WAIT_POLICY"),
+        }
+    )
     if task["do"] == "silent":
         return
     if task["do"] == "raise":
@@ -112,6 +121,10 @@ def test_progress_arrives_without_any_metric_that_tune_would_want(ran: Given) ->
 
 def test_a_worker_has_the_threads_of_its_cpus(ran: Given) -> None:
     assert {report["threads"] for _, report in ran.reports if "threads" in report} == {1}
+
+
+def test_threads_of_a_worker_sleep_while_they_wait(ran: Given) -> None:
+    assert {report["waits"] for _, report in ran.reports if "waits" in report} == {"PASSIVE"}
 
 
 def test_workers_stay_in_the_drivers_directory(ran: Given) -> None:
