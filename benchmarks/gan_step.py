@@ -104,8 +104,10 @@ def plain_step(config: TrainConfig, generator: nn.Module, images: Tensor) -> Cal
 @click.option("--critic-steps", default=2, show_default=True)
 @click.option("--generator", "what", default="degas-cifar10", show_default=True)
 @click.option("--rounds", default=9, show_default=True)
-def main(resolution: int, width: int, batch: int, critic_steps: int, what: str, rounds: int) -> None:
+@click.option("--threads", default=2, show_default=True)
+def main(resolution: int, width: int, batch: int, critic_steps: int, what: str, rounds: int, threads: int) -> None:
     """Print seconds a generator step, ours and plain, and their ratio."""
+    torch.set_num_threads(threads)
     torch.manual_seed(0)
     config = TrainConfig(
         width=width,
