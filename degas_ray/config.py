@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from degas_ray.errors import ConfigError, InputError
 from degas_ray.space import NORMAL_OPS, UPSAMPLE_OPS
@@ -22,6 +22,11 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Betas = tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
 Precision = Literal["float32", "bf16"]
+
+
+def _on_off(value: Any) -> Any:
+    """Undo YAML, which reads the words on and off as truth values."""
+    return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
 
 
 class Section(BaseModel):
@@ -55,13 +60,13 @@ class SearchConfig(Section):
     alpha_betas: Betas = (0.5, 0.999)
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.2, description="share of the steps before alphas move")
     cost_penalty: NonNegative = Field(0.0, description="weight of the expected multiply-adds under softmax(alpha)")
-    entropy_penalty: NonNegative = Field(
-        0.3, description="weight of the alphas' entropy at the end; makes them decide"
-    )
+    entropy_penalty: NonNegative = Field(0.3, description="weight of the alphas' entropy at the end; makes them decide")
     arch_data: Literal["split", "same"] = Field("split", description="alphas see their own half of the images or all")
     order: Literal["first", "second"] = Field("first", description="second: DARTS's unrolled step")
     mixed: Literal["merged", "plain"] = Field("merged", description="one convolution for many ops, or op by op")
-    compile: Literal["auto", "on", "off"] = Field("auto", description="torch.compile the step")
+    compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_off)] = Field(
+        "auto", description="torch.compile the step"
+    )
     checkpoint_seconds: Positive = Field(20.0, description="least time between checkpoints")
     precision: Precision = "float32"
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")

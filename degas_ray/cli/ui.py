@@ -32,9 +32,9 @@ def command(port: int | None, home: Path, as_json: bool) -> None:
         server = start_server(home, port)
         try:
             if as_json:
-                emit_json({"address": server.address, "pid": server.pid})
+                emit_json({"address": server.address, "front": server.front, "pid": server.pid})
             else:
-                click.echo(f"MLflow: {server.address}\nCtrl-C stops it.")
+                click.echo(f"MLflow: {server.front}\nCtrl-C stops it.")
             ended = _wait()
         finally:
             server.stop()

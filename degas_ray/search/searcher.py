@@ -26,7 +26,7 @@ from degas_ray.space.operations import NONE, operation_macs
 KIND = "search"
 EPSILON = 0.01  # DARTS's length of the finite difference, over the norm of the gradient
 # Settings that may differ between a checkpoint and the run that goes on from it: they only change how it is computed.
-_FREE = {"device", "compile", "mixed", "precision"}
+_FREE = {"checkpoint_seconds", "device", "compile", "mixed", "precision"}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,72 @@
+"""Settings: laid over each other in order, all faults at once, and read back as they were written."""
+
+import pytest
+import yaml
+
+from degas_ray.config import Config, dump, flatten, from_tree, known_keys, resolve
+from degas_ray.errors import ConfigError, InputError
+
+
+def test_the_defaults_are_valid_and_read_back():
+    config = resolve()
+    assert config == Config()
+    assert from_tree(yaml.safe_load(dump(config))) == config
+
+
+def test_layers_override_in_order(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("dataset: photos\nsearch: {steps: 7, width: 9}\n")
+    config = resolve(file, ["search.width=5"], {"search.batch": 3, "seed": None})
+    assert (config.search.steps, config.search.width, config.search.batch, config.seed) == (7, 5, 3, 0)
+    assert config.proxy.latent_dim == 128  # from the dataset's own defaults
+
+
+def test_part_of_the_full_training_keeps_its_own_defaults():
+    assert resolve(sets=["full.width=8"]).full.steps == Config().full.steps != Config().proxy.steps
+
+
+def test_all_faults_come_at_once_by_dotted_path():
+    with pytest.raises(ConfigError) as caught:
+        resolve(sets=["search.widht=3", "search.lr=fast", "proxy.steps=-1", "nonsense=1", "scores.samples=1"])
+    said = str(caught.value)
+    assert said.startswith("5 faults")
+    assert "search.widht: no such key; did you mean search.width?" in said
+    assert "search.lr: got 'fast', expected a valid number" in said
+    assert "proxy.steps: got -1, expected greater than or equal to 1" in said
+    assert "scores.samples: got 1" in said
+
+
+def test_unknown_operations_are_named():
+    with pytest.raises(ConfigError, match="conv_9x9"):
+        resolve(sets=["search.normal_ops=[conv_9x9]"])
+
+
+@pytest.mark.parametrize(("given", "meant"), [("on", "on"), ("off", "off"), ("auto", "auto")])
+def test_on_and_off_are_words_not_truth_values(given, meant):
+    assert resolve(sets=[f"search.compile={given}"]).search.compile == meant
+
+
+@pytest.mark.parametrize("text", ["search: [", "- 1", "{a: b: c}", "\x00"])
+def test_a_bad_file_is_a_sentence(tmp_path, text):
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=r"YAML|expected"):
+        resolve(file)
+
+
+@pytest.mark.parametrize("setting", ["search.width", "=3", "search.width=[", "search.width.deeper=1"])
+def test_a_bad_setting_is_a_sentence(setting):
+    with pytest.raises(ConfigError):
+        resolve(sets=["search.width=4", setting])
+
+
+def test_keys_are_dotted_and_every_one_can_be_set():
+    assert {"search.n", "prune.compare", "proxy.lr", "study.rerank.top"} <= set(known_keys())
+    flat = flatten(Config())
+    again = resolve(
+        sets=[
+            f"{key}={yaml.safe_dump(value, default_flow_style=True)}"
+            for key, value in ((k, list(v) if isinstance(v, tuple) else v) for k, v in flat.items())
+        ]
+    )
+    assert again == Config()
