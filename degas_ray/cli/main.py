@@ -25,6 +25,7 @@ VERBS = {
     "space": "Count and list a search space.",
     "data": "List, prepare, check and show image packs.",
     "ui": "Browse studies, runs and pictures in MLflow.",
+    "doctor": "Check this machine, and say what to do about each finding.",
 }
 EXIT_INTERRUPTED = 130
 

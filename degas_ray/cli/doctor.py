@@ -1,0 +1,50 @@
+"""``degas-ray doctor``: what is wrong with this machine, and what to do about it."""
+
+import textwrap
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from degas_ray.cli.common import Verb, emit_json, home_option, json_option, print_words
+
+MARKS = {"ok": ("✓", "green"), "note": ("!", "yellow"), "fault": ("✗", "red")}
+
+
+@click.command(
+    "doctor",
+    cls=Verb,
+    examples={
+        "doctor": "this machine, before the first study",
+        "doctor cluster.yaml": "the hosts of a cluster too",
+        "doctor --json": "for a script; the exit code is 1 where something will fail",
+    },
+)
+@click.argument("cluster", required=False, metavar="[CLUSTER.YAML]", type=click.Path(path_type=Path))
+@home_option
+@json_option
+@click.pass_context
+def command(ctx: click.Context, /, cluster: Path | None, home: Path, as_json: bool) -> None:
+    """Check this machine: Python, packages, GPU, cores, memory, disks, database, weights, ports; and a cluster's hosts.
+
+    Every finding says what to do. Nothing is written and nothing downloaded. The exit code is 0 where studies will run
+    and 1 where something will fail.
+    """
+    from degas_ray.doctor import examine
+
+    findings = examine(home, cluster)
+    faults = [finding.name for finding in findings if finding.state == "fault"]
+    if as_json:
+        emit_json({"healthy": not faults, "findings": [asdict(finding) for finding in findings]})
+        ctx.exit(1 if faults else 0)
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        mark, colour = MARKS[finding.state]
+        print_words(f"{click.style(mark, fg=colour)} {finding.name.ljust(width)}  {finding.found}", indent=width + 4)
+        if finding.advice:
+            for line in textwrap.wrap(
+                f"→ {finding.advice}", 100 - width, break_long_words=False, break_on_hyphens=False
+            ):
+                click.echo(" " * (width + 4) + line)
+    click.echo(f"\n{len(faults)} will fail: {', '.join(faults)}" if faults else "\nStudies will run here.")
+    ctx.exit(1 if faults else 0)
