@@ -1,15 +1,11 @@
 """``degas-ray show``: one genotype in words, numbers and a diagram."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from degas_ray.cli.arguments import GENOTYPE_HELP, HANDMADE_HELP, find_architecture
 from degas_ray.cli.common import Verb, emit_json, home_option, json_option, print_facts, seed_option, suffix_of
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 @click.command(
@@ -57,8 +53,8 @@ def command(
     as_json: bool,
 ) -> None:
     from degas_ray.config import TrainConfig
-    from degas_ray.gan import build_generator
-    from degas_ray.space import Genotype, count_macs, count_parameters
+    from degas_ray.gan import build_generator, count_sizes
+    from degas_ray.space import Genotype
 
     suffix_of(out, "--out", ".svg", ".png")
     what = find_architecture(genotype, home, seed=seed or 0, n=n)
@@ -67,8 +63,8 @@ def command(
     config = TrainConfig.model_validate({"width": width, "latent_dim": latent_dim})
     module = build_generator(what, config, resolution)
     sizes = {"width": width, "latent_dim": latent_dim, "resolution": resolution}
-    macs = count_macs(what, **sizes) if isinstance(what, Genotype) else _measured_macs(module, latent_dim)
-    counts = {"parameters": count_parameters(module), "macs": macs}
+    parameters, macs = count_sizes(module)
+    counts = {"parameters": parameters, "macs": macs}
     if out is not None and isinstance(what, Genotype):
         from degas_ray import figures
 
@@ -87,14 +83,3 @@ def command(
     if out is not None:
         lines["diagram"] = str(out)
     print_facts(lines)
-
-
-def _measured_macs(module: "nn.Module", latent_dim: int) -> int:
-    """Count what torch does for one image: a generator designed by hand has no genotype to count from."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        module.eval()(torch.zeros(1, latent_dim))
-    return int(counter.get_total_flops()) // 2

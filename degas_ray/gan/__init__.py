@@ -6,6 +6,7 @@ from degas_ray.gan.files import load_generator, save_generator
 from degas_ray.gan.frameworks import FRAMEWORKS, PRESETS
 from degas_ray.gan.handmade import HANDMADE
 from degas_ray.gan.sampling import generate
+from degas_ray.gan.sizes import count_sizes
 from degas_ray.gan.trainer import TrainResult, train
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "TrainResult",
     "build_critic",
     "build_generator",
+    "count_sizes",
     "export_generator",
     "generate",
     "load_generator",

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from degas_ray.space import Generator, count_macs, count_parameters
+from degas_ray.gan.sizes import count_sizes
 
 _LOADING = {
     "torchscript": """import torch
@@ -35,17 +35,16 @@ def model_card(generator: nn.Module, facts: Mapping[str, Any], format: str) -> s
     """Return the card as Markdown: what the generator is, how it was trained and scored, how to load it."""
     latent_dim, resolution, classes = (facts[name] for name in ("latent_dim", "resolution", "num_classes"))
     name, what = facts.get("name") or facts["what"], facts["what"]
+    parameters, macs = count_sizes(generator)
     rows = {
         "Architecture": f"`{what}`",
         "Images": f"{resolution}x{resolution} RGB, values in [-1, 1], channels first",
         "Latents": f"{latent_dim} numbers from N(0, 1)",
         "Classes": f"{classes}, as labels 0 to {classes - 1}" if classes else "none",
         "Width": f"{facts['width']} channels",
-        "Parameters": f"{count_parameters(generator):,}",
+        "Parameters": f"{parameters:,}",
+        "Multiply-adds an image": f"{macs:,}",
     }
-    if isinstance(generator, Generator):
-        macs = count_macs(generator.genotype, width=facts["width"], latent_dim=latent_dim, resolution=resolution)
-        rows["Multiply-adds an image"] = f"{macs:,}"
     return "\n".join(
         [
             f"# {name}",

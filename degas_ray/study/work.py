@@ -24,11 +24,11 @@ from degas_ray.checkpoint import load_latest, save_step
 from degas_ray.config import Config, ScoresConfig, TrainConfig
 from degas_ray.data import Pack
 from degas_ray.errors import Interrupted
-from degas_ray.gan import build_generator, generate, load_generator, save_generator, train
+from degas_ray.gan import build_generator, count_sizes, generate, load_generator, save_generator, train
 from degas_ray.loop import OnProgress, Progress, ShouldStop, log_every
 from degas_ray.scores import Extractor, Reference, Scores, load_extractor, reference_statistics, score
 from degas_ray.search import search
-from degas_ray.space import Genotype, count_macs, count_parameters
+from degas_ray.space import Genotype
 from degas_ray.study.seeds import derive
 from degas_ray.study.store import read_json, write_json
 from degas_ray.tracking import Tracker
@@ -185,11 +185,8 @@ def record_genotype(genotype: Genotype, resolution: int, place: Place) -> None:
 
 
 def size_of(what: str | Genotype, config: TrainConfig, resolution: int, classes: int) -> tuple[int, int]:
-    """Return parameters and multiply-adds an image of the generator that would be trained; 0 where not counted."""
-    parameters = count_parameters(build_generator(what, config, resolution, classes))
-    if isinstance(what, str):
-        return parameters, 0
-    return parameters, count_macs(what, width=config.width, latent_dim=config.latent_dim, resolution=resolution)
+    """Return parameters and multiply-adds an image of the generator that would be trained."""
+    return count_sizes(build_generator(what, config, resolution, classes))
 
 
 def training_work(

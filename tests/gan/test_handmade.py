@@ -5,9 +5,10 @@ import torch
 
 from degas_ray.config import TrainConfig
 from degas_ray.errors import GenotypeError, InputError
-from degas_ray.gan import HANDMADE, build_generator
+from degas_ray.gan import HANDMADE, build_generator, count_sizes
 from degas_ray.gan.build import name_of
 from degas_ray.gan.handmade import UpBlock
+from degas_ray.gan.sizes import measured_macs
 from degas_ray.space import PUBLISHED, count_parameters
 
 
@@ -75,3 +76,25 @@ def test_what_cannot_be_built_is_refused() -> None:
         build_generator("resnext", config(), 32)
     with pytest.raises(InputError, match="resolution: got 20, expected a multiple of 8"):
         build_generator("resnet", config(), 20)
+
+
+def test_multiply_adds_of_ctgans_resnet() -> None:
+    linear = 128 * 4 * 4 * 128
+    convs = sum(2 * 9 * 128**2 * (2 * size) ** 2 + 128**2 * size**2 for size in (4, 8, 16))
+    tail = 9 * 128 * 3 * 32**2
+    for classes in (0, 10):
+        generator = build_generator("resnet", config(), 32, classes)
+        assert count_sizes(generator)[1] == linear + convs + tail == 405_667_840
+
+
+def test_multiply_adds_of_dcgan() -> None:
+    linear = 128 * 4 * 4 * 512
+    # A transposed convolution spreads every one of its inputs over 4x4 places.
+    deconvs = 16 * (4**2 * 512 * 256 + 8**2 * 256 * 128 + 16**2 * 128 * 3)
+    assert count_sizes(build_generator("dcgan", config(), 32))[1] == linear + deconvs == 69_730_304
+
+
+def test_multiply_adds_of_a_genotype_are_what_torch_is_asked_for() -> None:
+    # Without up_conv_3x3, which is run at less than its textbook cost.
+    generator = build_generator("degas-cifar10-n2", config(6, 5), 16)
+    assert count_sizes(generator) == (count_parameters(generator), measured_macs(generator))
