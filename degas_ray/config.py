@@ -6,7 +6,7 @@ lays other datasets' settings over them, then a YAML file, then ``--set key=valu
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -220,7 +220,7 @@ def resolve(file: Path | None = None, sets: Iterable[str] = (), overrides: Mappi
         8
     """
     faults: list[str] = []
-    tree = {} if file is None else _read_yaml(file)
+    tree = {} if file is None else read_yaml(file)
     for text in sets:
         key, sign, value = text.partition("=")
         if not sign or not key.strip():
@@ -253,7 +253,7 @@ def from_tree(tree: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate({**tree, **({"full": full} if full is not None else {})})
     except ValidationError as error:
-        raise ConfigError(_fault(item) for item in error.errors()) from None
+        raise ConfigError(describe_fault(item, known_keys()) for item in error.errors()) from None
 
 
 def flatten(config: BaseModel, prefix: str = "") -> dict[str, Any]:
@@ -278,7 +278,12 @@ def known_keys() -> list[str]:
     return list(flatten(Config()))
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
+def read_yaml(file: Path) -> dict[str, Any]:
+    """Return what a YAML file holds; nothing in it is executed.
+
+    Raises:
+        InputError: Where it cannot be read, or holds something else than keys.
+    """
     try:
         tree = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -320,10 +325,16 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _fault(item: Any) -> str:
+def describe_fault(item: Any, known: Sequence[str]) -> str:
+    """Return one of pydantic's errors as a sentence that begins with the dotted path.
+
+    Args:
+        item: Of ``ValidationError.errors()``.
+        known: The keys that a misspelt one may have meant.
+    """
     path = ".".join(str(part) for part in item["loc"]) or "configuration"
     if item["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(path, known_keys(), n=1, cutoff=0.5)
+        near = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
         return f"{path}: no such key" + (f"; did you mean {near[0]}?" if near else "; see 'degas-ray tune --dry-run'")
     if item["type"] == "value_error":
         return f"{path}: {item['ctx']['error']}"

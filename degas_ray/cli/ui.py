@@ -16,20 +16,21 @@ ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     cls=Verb,
     examples={"ui": "on a free port", "ui --port 5000": "on this one"},
 )
-@click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="Port on 127.0.0.1.  [default: a free one]")
+@click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="Port to listen on.  [default: a free one]")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen on.")
 @home_option
 @json_option
-def command(port: int | None, home: Path, as_json: bool) -> None:
+def command(port: int | None, host: str, home: Path, as_json: bool) -> None:
     """Browse studies, runs, pictures and models in MLflow; Ctrl-C stops the server.
 
-    It listens on this machine alone.
+    It listens on this machine alone unless --host says otherwise: MLflow itself asks nobody for a password.
     """
     from degas_ray.tracking import start_server
 
     # The server has a session of its own, so nothing that ends this process may pass it by.
     before = {number: signal.signal(number, signal.default_int_handler) for number in ENDS}
     try:
-        server = start_server(home, port)
+        server = start_server(home, port, host)
         try:
             if as_json:
                 emit_json({"address": server.address, "front": server.front, "pid": server.pid})

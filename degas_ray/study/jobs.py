@@ -258,6 +258,8 @@ def _prepare_environment(joined: bool) -> None:
         # Ray turns its authentication on by itself, with a token that it would write into the user's home directory;
         # this one lives as long as the processes. Naming the mode too would come too late once Ray is imported.
         own["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        # The name is of other systems; off means that every server of the session listens on loopback alone.
+        own["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     for key, value in own.items():
         os.environ.setdefault(key, value)
 

@@ -1,5 +1,6 @@
 """Runs in MLflow: opened once by the driver, found again by their key."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from degas_ray.tracking.records import Tracker, check_outcome, safe_name
 
 Role = Literal["study", "trial", "promotion", "search", "train", "evaluate"]
 
+URI_VARIABLE = "DEGAS_RAY_TRACKING_URI"
 OPEN_SECONDS = 20.0  # how long a command waits for a server at its start
 OUTAGE_SECONDS = 180.0  # and in the middle of its work
 MIGRATION_SECONDS = 300.0
@@ -189,7 +191,8 @@ def open_tracking(home: Path, uri: str | None = None, experiment: str = "degas-r
 
     Args:
         home: The home directory.
-        uri: Of an MLflow server or database; the home's own SQLite database by default.
+        uri: Of an MLflow server or database; by default the one that :data:`URI_VARIABLE` names, which a cluster's
+            launcher sets, and else the home's own SQLite database.
         experiment: MLflow's name for all runs of this tool.
 
     Raises:
@@ -197,6 +200,7 @@ def open_tracking(home: Path, uri: str | None = None, experiment: str = "degas-r
     """
     home = home.absolute()
     own = backend.database_uri(home)
+    uri = uri or os.environ.get(URI_VARIABLE)
     uri = own if uri is None else backend.check_uri(uri)
     artifacts = backend.artifact_root(home) if uri == own else None
     try:
