@@ -17,9 +17,10 @@ from degas_ray.study.attempt import Context
 from degas_ray.study.events import Event, OnEvent
 from degas_ray.study.hyperparameters import tuned
 from degas_ray.study.monitor import Ledger
+from degas_ray.study.report import write_report
 from degas_ray.study.result import read_reruns
 from degas_ray.study.store import VERSION, StudyFolder, check_name, new_name, read_json, write_json
-from degas_ray.study.work import judge
+from degas_ray.study.work import find_extractor, judge
 from degas_ray.tracking import Tracker, Tracking, log_provenance, open_tracking, provenance
 
 PACKAGES = ("degas-ray", "torch", "ray", "optuna", "mlflow")
@@ -114,6 +115,7 @@ def prepare_study(config: Config | None, folder: StudyFolder) -> Prepared:
     if state is not None:
         config = from_tree(state["config"])
     assert config is not None, "a new study has settings"
+    find_extractor(config.scores, folder.home)  # before images are fetched for nothing
     pack = prepare(
         config.dataset, folder.home, resolution=config.resolution, data_dir=config.data_dir, limit=config.limit
     )

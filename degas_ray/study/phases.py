@@ -19,6 +19,7 @@ from degas_ray.study.trial import show_beside
 from degas_ray.study.work import (
     Found,
     Place,
+    find_extractor,
     ignore,
     judge,
     never,
@@ -210,6 +211,8 @@ def _alone(
     if resume:
         task = read_json(folder / TASK) or {}
         config, what = from_tree(task["config"]), task["what"]
+    if role == "train":
+        find_extractor(config.scores, home)  # before images are fetched for nothing
     pack = prepare(config.dataset, home, resolution=config.resolution, data_dir=config.data_dir, limit=config.limit)
     if role == "train":
         if config.full.supervised and pack.labels is None:

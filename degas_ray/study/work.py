@@ -298,9 +298,18 @@ def judge(
     Raises:
         InputError: Where the extractor's weights are missing, with where to put them.
     """
-    extractor = _extractor(config.extractor, home / "cache", config.weights, str(device))
+    extractor = find_extractor(config, home, device)
     count = config.real if config.real is not None else config.samples
     return extractor, reference_statistics(pack, extractor, count=count, cache=home / "cache", batch=config.batch)
+
+
+def find_extractor(config: ScoresConfig, home: Path, device: torch.device | str = "cpu") -> Extractor:
+    """Return the network that scores are made with.
+
+    Raises:
+        InputError: Where its weights are missing, with where to put them.
+    """
+    return _extractor(config.extractor, home / "cache", config.weights, str(device))
 
 
 def sample_grid(generator: nn.Module, seed: int, columns: int = 8) -> NDArray[np.uint8]:

@@ -271,3 +271,13 @@ def test_nothing_is_wider_than_the_terminal(
     lines = click.unstyle(capsys.readouterr().out).splitlines()
     assert max(len(line) for line in lines) <= 80
     assert Genotype.parse(" ".join(lines).split("As text:")[1].split("Champion")[0]) == STL
+
+
+@pytest.mark.parametrize("verb", [("tune",), ("train", "degas-cifar10")])
+def test_missing_weights_are_told_before_anything_is_written(tmp_path: Path, verb: tuple[str, ...]) -> None:
+    home, weights = tmp_path / "home", tmp_path / "inception.pt"
+    settings = ("--set", "scores.extractor=inception", "--set", f"scores.weights={weights}")
+    result = run(*verb, *settings, "--home", home)
+    assert result.exit_code == 2
+    assert "inception.pt" in result.stderr
+    assert not list(home.rglob("*"))
