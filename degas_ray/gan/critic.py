@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from degas_ray.gan.noise import uniform_like
+
 # After block 2 (and every further block that halves the size), block 3 and block 4 (CT-GAN, section 4).
 DROPOUT = (0.2, 0.5, 0.5)
 _SMALL = 8  # blocks go on halving a map while it is larger
@@ -49,7 +51,7 @@ class Forward:
     def mask(self, x: Tensor, rate: float) -> Tensor:
         """Draw 0 or 1 / (1 - rate) in the shape and layout of ``x``."""
         # Twice as fast on a CPU as bernoulli_.
-        return torch.empty_like(x).uniform_(generator=self.noise).ge_(rate).div_(1 - rate)
+        return uniform_like(x, self.noise).ge_(rate).div_(1 - rate)
 
 
 @dataclass

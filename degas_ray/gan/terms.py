@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from degas_ray.gan.critic import Critic, Forward, Output, Record, Tangent
+from degas_ray.gan.noise import uniform_like
 
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, noise: torch.Generator) -> Tensor:
@@ -23,7 +24,7 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, noise: torch.Ge
     Returns:
         The penalty, unweighted.
     """
-    share = torch.rand((len(real), 1, 1, 1), generator=noise, device=real.device)
+    share = uniform_like(real[:, :1, :1, :1].float(), noise)
     points = (real + share * (fake - real)).requires_grad_()
     record = Record(noise)
     (slope,) = torch.autograd.grad(critic(points, record).score.sum(), points)
@@ -53,8 +54,8 @@ def consistency(first: Output, second: Output, *, weight: float, features: float
 
 
 def disagreement(scores: Tensor) -> Tensor:
-    """Return how far critics differ: the variance over critics of ``scores`` [K, N], averaged over images."""
-    return scores.var(0, correction=0).mean()
+    """Return how far critics differ on each image [N]: the variance over critics of ``scores`` [K, N]."""
+    return scores.var(0, correction=0)
 
 
 def hinge(real: Tensor, fake: Tensor) -> Tensor:

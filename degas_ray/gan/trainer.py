@@ -16,6 +16,7 @@ from degas_ray.errors import CheckpointError, DivergedError, InputError, Interru
 from degas_ray.gan.build import build_critic
 from degas_ray.gan.collapse import CollapseWatch, diversity
 from degas_ray.gan.frameworks import FRAMEWORKS, Batch, Fakes, Terms
+from degas_ray.gan.group import Group
 from degas_ray.loop import OnProgress, Progress, ShouldStop, log_every, pick_device
 
 # Settings that may differ between a checkpoint and the run that goes on from it.
@@ -47,6 +48,7 @@ def train(
     pack: Pack,
     *,
     seed: int,
+    group: Group | None = None,
     resume: State | None = None,
     on_progress: OnProgress | None = None,
     should_stop: ShouldStop | None = None,
@@ -61,6 +63,8 @@ def train(
         generator: From :func:`build_generator`; trained in place.
         pack: Real images, of the generator's resolution; its labels count if the generator is conditional.
         seed: Of the critic's weights and of every draw.
+        group: The workers that share each batch, all of which call this with the same arguments; they end with the same
+            generator, that of one worker but for rounding.
         resume: What ``Progress.state()`` gave, to go on from there.
         on_progress: Told every :func:`log_every` steps, at the end, and before an interruption.
         should_stop: Asked after each generator step.
@@ -77,12 +81,12 @@ def train(
         'completed'
     """
     _check(config, generator, pack)
-    loop = Trainer(config, generator, pack, seed)
+    loop = Trainer(config, generator, pack, seed, group)
     if resume is not None:
         loop.restore(resume)
     while loop.step < config.steps:
         loop.advance()
-        stop = should_stop is not None and should_stop() and loop.step < config.steps
+        stop = loop.group.any(should_stop is not None and should_stop(), loop.device) and loop.step < config.steps
         due = loop.step % log_every(config.steps) == 0 or loop.step == config.steps
         if due or stop:
             # A row for an interruption would tell a resumed history from an uninterrupted one.
@@ -120,8 +124,11 @@ def _check(config: TrainConfig, generator: nn.Module, pack: Pack) -> None:
 class Trainer:
     """The state of one training, advanced a generator step at a time; :func:`train` drives it."""
 
-    def __init__(self, config: TrainConfig, generator: nn.Module, pack: Pack, seed: int) -> None:
-        self.config, self.generator, self.seed = config, generator, seed
+    def __init__(
+        self, config: TrainConfig, generator: nn.Module, pack: Pack, seed: int, group: Group | None = None
+    ) -> None:
+        self.config, self.generator, self.seed, self.group = config, generator, seed, group or Group()
+        self.group.check(batch=config.batch, generator_batch=config.generator_batch)
         self.device = pick_device(config.device)
         self.framework = FRAMEWORKS[config.framework]
         self.classes: int = generator.num_classes  # type: ignore[assignment]
@@ -129,7 +136,7 @@ class Trainer:
         self.critic = build_critic(config, pack.resolution, self.classes, seed=seed)
         self.critic.to(self.device).to(memory_format=torch.channels_last).train()
         self.averaged = copy.deepcopy(generator).eval().requires_grad_(False) if config.ema else None
-        self.noise = torch.Generator(self.device).manual_seed(seed)
+        self.noise = self.group.noise(self.device, seed)
         self.batches = Batches(pack, config.batch, seed, device=self.device, dequantise=True)
         self.generator_adam = self._adam(generator, config.lr)
         self.critic_adam = self._adam(self.critic, config.critic_lr)
@@ -168,8 +175,9 @@ class Trainer:
     def metrics(self) -> dict[str, float]:
         """Return this step's losses, their terms, the diversity of the images and the rate."""
         self._guard()
-        count = min(len(self._real), len(self._fake))
-        various = diversity(self.critic, self._real[:count], self._fake[:count]) if count > 1 else 1.0
+        real, fake = self.group.gather(self._real), self.group.gather(self._fake)
+        count = min(len(real), len(fake))
+        various = diversity(self.critic, real[:count], fake[:count]) if count > 1 else 1.0
         values = {**self._losses, **self._terms}
         metrics = {name: float(value) for name, value in values.items()}
         return metrics | {"diversity": various, "lr": self.generator_adam.param_groups[0]["lr"]}
@@ -224,8 +232,8 @@ class Trainer:
 
     def _critic_step(self) -> None:
         batch = self.batches.next()
-        real = batch.images.contiguous(memory_format=torch.channels_last)
-        labels = batch.labels if self.classes else None
+        real = self.group.own(batch.images).contiguous(memory_format=torch.channels_last)
+        labels = self.group.own(batch.labels) if self.classes and batch.labels is not None else None
         with torch.no_grad(), self._autocast():
             fake = self._generate(self.config.batch, labels)
         with self._autocast():
@@ -236,7 +244,7 @@ class Trainer:
     def _generator_step(self) -> None:
         count, labels = self.config.generator_batch, None
         if self.classes:
-            labels = torch.randint(self.classes, (count,), generator=self.noise, device=self.device)
+            labels = self.group.own(torch.randint(self.classes, (count,), generator=self.noise, device=self.device))
         with self._autocast():
             fakes = Fakes(self._generate(count, labels), labels)
             terms = self.framework.generator_loss(self.critic, fakes, self.config, self.noise)
@@ -245,15 +253,20 @@ class Trainer:
 
     def _generate(self, count: int, labels: Tensor | None) -> Tensor:
         dim: int = self.generator.latent_dim  # type: ignore[assignment]
-        z = torch.randn((count, dim), generator=self.noise, device=self.device)
-        images: Tensor = self.generator(z, labels)
+        z = self.group.own(torch.randn((count, dim), generator=self.noise, device=self.device))
+        self.noise.rows = len(z)
+        with self.group.whole_batch_statistics(self.generator):
+            images: Tensor = self.generator(z, labels)
         return images.float()
 
     def _descend(self, name: str, terms: Terms, adam: torch.optim.Adam) -> None:
         loss = torch.stack(list(terms.values())).sum()
         parameters = adam.param_groups[0]["params"]
         # Only these gradients are computed: the generator's step leaves the critic's weights out.
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        gradients = torch.autograd.grad(loss, parameters)
+        loss, *rest = self.group.mean([loss, *terms.values(), *gradients])
+        terms = dict(zip(terms, rest, strict=False))
+        for parameter, gradient in zip(parameters, rest[len(terms) :], strict=True):
             parameter.grad = gradient
         if self.config.clip:
             nn.utils.clip_grad_norm_(parameters, self.config.clip)

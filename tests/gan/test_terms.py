@@ -42,8 +42,8 @@ def test_hinge_of_known_scores() -> None:
 
 def test_disagreement_of_known_scores() -> None:
     # Two images, three critics: variances 2/3 and 0.
-    assert disagreement(torch.tensor([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])).item() == pytest.approx(1 / 3)
-    assert disagreement(torch.tensor([[1.0, 5.0]])).item() == 0
+    assert disagreement(torch.tensor([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])).tolist() == pytest.approx([2 / 3, 0])
+    assert disagreement(torch.tensor([[1.0, 5.0]])).tolist() == [0, 0]
 
 
 def test_classification_is_a_weighted_cross_entropy() -> None:

@@ -10,7 +10,8 @@ from torch import Tensor
 from degas_ray.config import TrainConfig
 from degas_ray.gan.critic import Critic
 
-Terms = dict[str, Tensor]  # weighted scalars by name; their sum is the loss
+# Weighted scalars by name; their sum is the loss. Each is a mean over images, so that workers can share a batch.
+Terms = dict[str, Tensor]
 
 
 class Batch(NamedTuple):

@@ -2,8 +2,8 @@
 
 From its paper: WGAN-GP's training; critics sampled by dropout; they are made consistent on real images and inconsistent
 on generated ones, and the generator makes images on which they are consistent. Ours, because the paper's text is all
-that we have: consistency is the variance of the critics' scores; on generated images it is rewarded up to 1 only, for
-else it has no bound; its weight is CT-GAN's.
+that we have: consistency is the variance of the critics' scores; on each generated image it is rewarded up to 1
+only, for else it has no bound; its weight is CT-GAN's.
 """
 
 import torch
@@ -19,11 +19,11 @@ _ENOUGH = 1.0
 
 
 def critic_loss(critic: Critic, batch: Batch, config: TrainConfig, noise: torch.Generator) -> Terms:
-    """WGAN-GP's loss of the mean critic + weight * (variance on real + max(0, 1 - variance on generated))."""
+    """WGAN-GP's loss of the mean critic + weight * (E[variance on real] + E[max(0, 1 - variance on generated)])."""
     count = len(batch.real)
     output, scores = _judge(critic, torch.cat([batch.real, batch.fake]), config, noise)
     real, fake = scores[:, :count], scores[:, count:]
-    spread = disagreement(real) + F.relu(_ENOUGH - disagreement(fake))
+    spread = disagreement(real).mean() + F.relu(_ENOUGH - disagreement(fake)).mean()
     return {
         "wasserstein": fake.mean() - real.mean(),
         "penalty": config.gradient_penalty * gradient_penalty(critic, batch.real, batch.fake, noise),
@@ -37,7 +37,7 @@ def generator_loss(critic: Critic, fakes: Fakes, config: TrainConfig, noise: tor
     output, scores = _judge(critic, fakes.images, config, noise)
     return {
         "adversarial": -scores.mean(),
-        "consistency": config.consistency * disagreement(scores),
+        "consistency": config.consistency * disagreement(scores).mean(),
         **classification(rows(output, 0, len(fakes.images)), fakes.labels, config.auxiliary_generator),
     }
 
