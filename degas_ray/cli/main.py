@@ -22,6 +22,7 @@ VERBS = {
     "export": "Write a trained generator for use without this package.",
     "promote": "Train a genotype of a study to full length and register it.",
     "compare": "Put generators beside each other and beside the published ones.",
+    "report": "Write a study as one page that opens anywhere.",
     "show": "Draw and describe one genotype.",
     "space": "Count and list a search space.",
     "data": "List, prepare, check and show image packs.",

@@ -1,6 +1,7 @@
 """A whole study in one figure: optimisation history, parallel coordinates, importance of hyperparameters."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
@@ -19,6 +20,7 @@ from degas_ray.figures import style
 Row = Mapping[str, Any]
 
 SPREAD = 0.09  # between the first and the last of equal values
+LINE = 10  # characters of a name beside its neighbours
 LOG_RATIO = 30.0  # positive values that span more than this are drawn on a logarithmic axis
 
 
@@ -91,7 +93,7 @@ def parallel_coordinates(rows: Sequence[Row], columns: Sequence[str], score: str
         for height, text in scale.ticks():
             axes.text(i + 0.03, height, text, fontsize=6.5, color=style.INK, va="center", ha="left", bbox=_HALO)
     axes.set(xlim=(-0.1, len(names) - 0.55), ylim=(-0.07, 1.07), yticks=[])
-    axes.set_xticks(range(len(names)), [_two_lines(name) for name in names], fontsize=style.SMALL, color=style.INK)
+    axes.set_xticks(range(len(names)), [_short_lines(name) for name in names], fontsize=style.SMALL, color=style.INK)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(ScalarMappable(norm, style.SCORES), ax=axes, pad=0.01, aspect=30)
@@ -179,6 +181,12 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2g}"
 
 
-def _two_lines(name: str) -> str:
-    head, dot, tail = name.rpartition(".")
-    return f"{head}{dot}\n{tail}" if dot else name
+def _short_lines(name: str) -> str:
+    """Break a dotted name at its dots and underscores, so that neighbouring axes keep their names apart."""
+    lines: list[str] = []
+    for part in re.findall(r"[^._ ]+[._ ]?", name) or [name]:
+        if lines and lines[-1][-1] not in ". " and len(lines[-1]) + len(part) <= LINE:
+            lines[-1] += part
+        else:
+            lines.append(part)
+    return "\n".join(lines)

@@ -197,9 +197,18 @@ def as_markdown(found: Sequence[Table], words: str) -> str:
     return "\n".join([*parts, words, ""])
 
 
+def html_table(table: Table) -> str:
+    """Return one table as HTML; a number and its spread stay in one line."""
+    rows = cells(table)
+    for row in rows:
+        row["IS"] = row["IS"] and row["IS"].replace(" ", "\N{NO-BREAK SPACE}")
+        row["search"] = row["search"] and row["search"].replace(" ", "\N{NO-BREAK SPACE}")
+    return tables.html(rows, COLUMNS)
+
+
 def as_html(found: Sequence[Table], words: str) -> str:
     """Return the tables as parts of an HTML page."""
-    parts = [f"<h2>{escape(table.title)}</h2>\n{tables.html(cells(table), COLUMNS)}" for table in found]
+    parts = [f"<h2>{escape(table.title)}</h2>\n{html_table(table)}" for table in found]
     return "\n".join([*parts, f"<p>{escape(words)}</p>", ""])
 
 

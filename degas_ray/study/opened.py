@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from degas_ray.config import Config, flatten, from_tree
+from degas_ray.config import Config, dump, flatten, from_tree
 from degas_ray.data import Pack, prepare
 from degas_ray.errors import InputError
 from degas_ray.loop import ShouldStop
@@ -141,6 +141,7 @@ def begin(prepared: Prepared, folder: StudyFolder, extend: int, on_event: OnEven
             "packages": {package: version(package) for package in PACKAGES},
         }
         tracker.params({**flatten(config), "images": len(pack)})
+        tracker.text(dump(config), "config.yaml")
         facts = provenance(config, pack.fingerprint)
         log_provenance(tracker, facts)
         write_json(folder.provenance, facts)
@@ -169,7 +170,9 @@ def _check(config: Config, pack: Pack, state: Mapping[str, Any] | None) -> None:
 
 def end(study: Opened, outcome: str, status: str) -> None:
     """Record how a study ended, for now or for good, and run what ``study.on_finish`` says."""
-    summary.record(study.tracker, study.context.config, study.folder, read_reruns(study.folder))
+    summary.record(study.tracker, study.context.config, study.folder, read_reruns(study.folder), study.pack.resolution)
+    if status == "finished":
+        study.tracker.text(write_report(study.folder.home, study.folder.name), "report.html")
     study.tracker.finish(outcome)
     study.save(status=status)
     command = study.context.config.study.on_finish

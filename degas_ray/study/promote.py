@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from degas_ray.config import Config, flatten
+from degas_ray.config import Config, dump, flatten
 from degas_ray.data import Pack
 from degas_ray.errors import DivergedError
 from degas_ray.scores import Scores
@@ -111,9 +111,13 @@ def run_rerank(context: Context, pack: Pack, task: Mapping[str, Any], report: Re
     name = f"{context.study} re-rank {genotype.hash[:8]} {index + 1}"
     with Attempt(context, folder, "train", name, report) as attempt:
         attempt.tracker.params({**flatten(config), "study.seed": config.seed, "seed": seed})
+        attempt.tracker.text(dump(config), "config.yaml")
         outcome, scores = "diverged", {}
         place = attempt.place()
         record_genotype(genotype, pack.resolution, place)
+        classes = len(pack.classes) if config.proxy.supervised else 0
+        parameters, macs = size_of(genotype, config.proxy, pack.resolution, classes)
+        attempt.tracker.metrics({"proxy/parameters": parameters, "proxy/macs": macs}, 0)
         try:
             trained, result = proxy_work(config, pack, place, genotype, seed, "proxy")
             outcome, scores = trained.outcome, result.to_json()
@@ -163,6 +167,7 @@ def run_promotion(context: Context, pack: Pack, task: Mapping[str, Any], report:
     seed = derive(config.seed, "full", genotype.hash)
     with Attempt(context, folder, "promotion", f"{context.study} promotion", report) as attempt:
         attempt.tracker.params({**flatten(config), "study.seed": config.seed, "seed": seed})
+        attempt.tracker.text(dump(config), "config.yaml")
         place = attempt.place()
         record_genotype(genotype, pack.resolution, place)
         classes = len(pack.classes) if config.full.supervised else 0

@@ -1,15 +1,19 @@
-"""The study's own page in MLflow: leaderboard, optimisation history, Pareto front."""
+"""The study's own page in MLflow: what was found in words, leaderboard, figures."""
 
 from collections.abc import Sequence
 
 from degas_ray import figures
 from degas_ray.config import Config
-from degas_ray.space import Genotype
+from degas_ray.study.importance import importance
+from degas_ray.study.overview import study_figures
 from degas_ray.study.promote import Rerun, winner
+from degas_ray.study.result import read_promotion
 from degas_ray.study.store import Row, StudyFolder
+from degas_ray.study.words import findings
 from degas_ray.tracking import Tracker
 
 COLUMNS = ("trial", "outcome", "score", "parameters", "n", "entropy", "seconds", "genotype")
+NOTE = "mlflow.note.content"  # MLflow shows it at the top of a run's page
 
 
 def leaderboard(rows: Sequence[Row]) -> list[dict[str, str]]:
@@ -30,11 +34,10 @@ def leaderboard(rows: Sequence[Row]) -> list[dict[str, str]]:
     ]
 
 
-def record(tracker: Tracker, config: Config, folder: StudyFolder, reruns: Sequence[Rerun]) -> None:
+def record(tracker: Tracker, config: Config, folder: StudyFolder, reruns: Sequence[Rerun], resolution: int) -> None:
     """Write what is known of a study to its MLflow run."""
     rows = folder.rows()
-    scores = [row.score for row in rows]
-    known = [score for score in scores if score is not None]
+    known = [row.score for row in rows if row.score is not None]
     if not known:
         return
     best = known[0]
@@ -42,16 +45,14 @@ def record(tracker: Tracker, config: Config, folder: StudyFolder, reruns: Sequen
         if row.score is not None:
             best = min(best, row.score)
             tracker.metrics({"study/fid": row.score, "study/best_fid": best}, row.number)
-    tracker.text(figures.tables.markdown(leaderboard(rows), COLUMNS), "leaderboard.md")
-    tracker.figure(figures.optimisation_history(scores), "optimisation-history.png")
-    if len(config.study.objectives) > 1:
-        points = [
-            {"trial": row.number, **dict(zip(config.study.objectives, values, strict=True))}
-            for row in rows
-            if (values := row.objectives(config.study.objectives))
-        ]
-        tracker.figure(figures.pareto(points, *config.study.objectives[:2]), "pareto.png")
-    genotype = winner(rows, reruns, config)
-    if isinstance(genotype, Genotype):
+    genotype, shares = winner(rows, reruns, config), importance(rows, config)
+    promotion = read_promotion(folder, genotype) if genotype is not None else None
+    sentences = findings(config, rows, reruns, genotype, promotion, shares)
+    table = figures.tables.markdown(leaderboard(rows), COLUMNS)
+    tracker.text("\n".join(["# What was found", "", *(f"- {line}" for line in sentences), ""]), "summary.md")
+    tracker.text(table, "leaderboard.md")
+    tracker.tags({NOTE: "\n".join([*(f"- {line}" for line in sentences), "", table])})
+    for name, figure in study_figures(config, rows, genotype, shares, resolution).items():
+        tracker.figure(figure, f"{name}.png")
+    if genotype is not None:
         tracker.tags({"degas.genotype": str(genotype), "degas.genotype_hash": genotype.hash})
-        tracker.figure(figures.draw_genotype(genotype), "diagram.png")

@@ -9,6 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from degas_ray import figures
 from degas_ray.config import Config, dump, flatten
 from degas_ray.data import Pack
@@ -177,6 +180,8 @@ def _judged(
             {f"{phase}/{key}": value for key, value in judged.scores.metrics().items()}, config.proxy.steps
         )
         attempt.tracker.tags({"degas.scores_protocol": judged.scores.sentence()})
+        if repeat == 0:
+            _show_again(attempt, judged.source)
         return judged
     place = attempt.place(attempt.folder if repeat == 0 else attempt.folder / f"repeat-{repeat + 1}")
     phase = "proxy" if repeat == 0 else f"proxy{repeat + 1}"
@@ -192,6 +197,17 @@ def _judged(
         },
     )
     return Judged(trained.outcome, scores, trained.milestones, name)
+
+
+def _show_again(attempt: Attempt, source: str) -> None:
+    """Record the pictures and the generator of the training whose scores are reused: they are this one's too."""
+    folder = attempt.context.folder.trial(int(source.rpartition(" ")[2]))
+    for path in sorted((folder / "images").glob("*.png")):
+        series, _, step = path.stem.rpartition("-")
+        with Image.open(path) as picture:
+            attempt.tracker.image(np.asarray(picture.convert("RGB")), series, int(step))
+    if (file := folder / "generator.ckpt").exists():
+        attempt.tracker.artifact(file)
 
 
 def proxy_work(

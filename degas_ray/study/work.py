@@ -224,6 +224,9 @@ def training_work(
     milestones = dict(read_json(notes) or {})
     due = [max(1, round(share * config.steps)) for share in sorted(config.milestones)]
     report = place.watch(phase, config.checkpoint_seconds)
+    resume = load_latest(place.folder / phase, phase)
+    if resume is None:  # where the slider over steps begins
+        place.tracker.image(sample_grid(generator, seed), _series("samples", phase), 0)
 
     def judge_milestones() -> None:
         for place_in_order in range(1, len(milestones) + 1):
@@ -249,7 +252,7 @@ def training_work(
         generator,
         pack,
         seed=seed,
-        resume=load_latest(place.folder / phase, phase),
+        resume=resume,
         on_progress=on_progress,
         should_stop=place.should_stop,
     )

@@ -1,0 +1,140 @@
+"""A study's page: whole, alone, true; and in a browser, what a reader sees."""
+
+import html
+import json
+import re
+import shlex
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import headless
+from click.testing import CliRunner
+from finished_study import NAME, finished_study
+
+from degas_ray.cli.main import main
+from degas_ray.space import Genotype
+from degas_ray.study import load_study
+from degas_ray.tracking import open_tracking
+
+
+class Sources(HTMLParser):
+    """Everything that a page names in order to load it or lead to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value or "" for key, value in attrs if key in ("src", "href", "srcset", "action", "data")]
+        assert tag not in ("script", "link", "iframe", "object")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("r")
+    finished_study(home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def page(home: Path) -> str:
+    out = home / "page.html"
+    result = CliRunner().invoke(main, ["report", NAME, "--home", str(home), "--out", str(out)])
+    assert (result.exit_code, result.stdout) == (0, f"Written to {out}\n")
+    return out.read_text()
+
+
+def test_the_page_needs_nothing_else(page: str) -> None:
+    sources = Sources()
+    sources.feed(page)
+    assert len(sources.found) >= 8
+    assert all(source.startswith("data:image/") for source in sources.found)
+    assert "url(" not in page
+    assert "@import" not in page
+
+
+def test_the_page_says_what_the_study_found(page: str, home: Path) -> None:
+    result = load_study(home, NAME)
+    shown = html.unescape(page)
+    assert result.promotion is not None
+    assert result.winner in shown
+    assert f"{result.promotion.scores['fid']:,.1f}" in shown
+    for row in result.rows:
+        assert row.score is not None
+        assert f"{row.score:,.1f}" in shown
+        assert Genotype.parse(row.genotype).hash in shown
+
+
+def test_a_line_of_the_page_gives_the_trial_again(page: str, home: Path, tmp_path: Path) -> None:
+    """The commands that the page prints are typed in, and find the genotype of the trial."""
+    row = load_study(home, NAME).rows[1]
+    settings = re.search(rf"<summary>{NAME}.yaml</summary><pre>(.*?)</pre>", page, re.DOTALL)
+    command = re.search(r"<summary>trial 1</summary><pre>(.*?)\n", page)
+    assert settings is not None
+    assert command is not None
+    (tmp_path / f"{NAME}.yaml").write_text(html.unescape(settings[1]))
+    variable, _, verb, *arguments = shlex.split(html.unescape(command[1]))
+    assert (variable, verb) == ("OMP_NUM_THREADS=1", "search")
+    arguments[arguments.index(f"{NAME}.yaml")] = str(tmp_path / f"{NAME}.yaml")
+    again = CliRunner().invoke(main, ["search", *arguments, "--home", str(home), "--json", "--quiet"])
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout)["genotype"] == row.genotype
+
+
+def test_a_study_without_scores_has_no_page(home: Path) -> None:
+    result = CliRunner().invoke(main, ["report", "nothing", "--home", str(home)])
+    assert result.exit_code == 2
+    assert f"no study 'nothing' in {home}; there is: {NAME}" in result.stderr
+
+
+def test_the_study_run_in_mlflow_holds_the_overview(home: Path) -> None:
+    tracking = open_tracking(home)
+    (study,) = tracking.runs(role="study")
+    for name in (
+        "report.html", "summary.md", "leaderboard.md", "config.yaml", "provenance.json", "diagram.png",
+        "importance.png", "parallel-coordinates.png", "optimisation-history.png", "pareto.png",
+    ):  # fmt: skip
+        assert tracking.download(study.run_id, name).stat().st_size > 0, name
+    assert study.tags["mlflow.note.content"].startswith("- 4 searches on digits")
+    assert Genotype.parse(study.tags["degas.genotype"]).hash == study.tags["degas.genotype_hash"]
+
+
+def test_every_child_has_pictures_over_steps_from_the_first_on(home: Path) -> None:
+    tracking = open_tracking(home)
+    (study,) = tracking.runs(role="study")
+    children = tracking.runs(parent=study.run_id)
+    assert sorted(child.role for child in children) == ["promotion", *["train"], *["trial"] * 4]
+    for child in children:
+        phase = "full" if child.role == "promotion" else "proxy"
+        assert {f"{phase}/fid", f"{phase}/is_mean", f"{phase}/parameters", f"{phase}/macs"} <= set(child.metrics)
+        images = [path.name for path in tracking.download(child.run_id, "images").iterdir()]
+        steps = {int(name.split("+")[2]) for name in images if name.startswith("samples+")}
+        assert {0, 8} <= steps, child.name
+        assert any(name.startswith("real-beside-generated+") for name in images)
+        for name in ("diagram.png", "config.yaml", "genotype.json", "provenance.json", "generator.ckpt"):
+            assert tracking.download(child.run_id, name).exists(), (child.name, name)
+        assert {"degas.genotype", "degas.scores_protocol", "degas.data_fingerprint", "degas.seed"} <= set(child.tags)
+
+
+@pytest.mark.browser
+def test_the_page_in_a_browser(page: str, home: Path, pytestconfig: pytest.Config) -> None:
+    folder = pytestconfig.rootpath / "build" / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    with headless(1200, 1000) as driver:
+        driver.set_network_conditions(offline=True, latency=0, throughput=0)
+        driver.get((home / "page.html").as_uri())
+        broken = "return [...document.images].filter(i => !i.complete || i.naturalWidth === 0).length"
+        wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        facts: dict[str, Any] = {
+            "images": driver.execute_script("return document.images.length"),
+            "broken": driver.execute_script(broken),
+            "too wide": driver.execute_script(wide),
+            "errors": [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"],
+        }
+        height = driver.execute_script("return document.documentElement.scrollHeight")
+        driver.set_window_size(1200, height)
+        driver.save_screenshot(str(folder / "report.png"))
+    assert facts["images"] >= 8
+    assert facts == {**facts, "broken": 0, "too wide": 0, "errors": []}
