@@ -1,0 +1,94 @@
+"""What a study adds to a trial: a study of short trials, against the same trials called in a row.
+
+Run ``python -m benchmarks.tune_overhead``. Both go through :func:`~degas_ray.study.trial.run_trial` with the settings
+that Optuna proposed for the study, on the same images, one trial at a time. Two lengths of study tell what every
+trial costs from what a study costs once (Ray's start, the tracking database). Trials in a row are recorded in MLflow as
+in the study.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import torch
+
+from benchmarks.timing import report
+from degas_ray.config import Config, resolve
+from degas_ray.data import open_pack, prepare
+from degas_ray.study import run_study
+from degas_ray.study.attempt import Context
+from degas_ray.study.store import StudyFolder
+from degas_ray.study.trial import run_trial, trial_task
+from degas_ray.study.work import judge
+from degas_ray.tracking import open_tracking
+
+SHORT = (
+    "search.steps=2",
+    "search.width=4",
+    "search.batch=8",
+    "proxy.steps=2",
+    "proxy.width=4",
+    "proxy.critic_width=4",
+    "scores.samples=64",
+    "study.rerank.top=1",
+    "study.promote=false",
+    "study.concurrent=1",
+)
+
+
+def study_seconds(config: Config, home: Path, trials: int) -> float:
+    """Return how long a whole study of so many trials takes."""
+    settings = config.model_copy(update={"study": config.study.model_copy(update={"trials": trials})})
+    start = time.perf_counter()
+    run_study(settings, home, name=f"overhead-{trials}", should_stop=lambda: False)
+    return time.perf_counter() - start
+
+
+def row_seconds(config: Config, home: Path, like: StudyFolder) -> list[float]:
+    """Return how long each trial of the study ``like`` takes when called in this process, one after the other."""
+    pack = prepare(config.dataset, home, resolution=config.resolution)
+    judge(config.scores, pack, home)
+    tracking = open_tracking(home)
+    parent = tracking.run("row", "study", key="row")
+    address = tracking.address
+    context = Context(home, "row", config, pack.path, address.uri, address.experiment_id, parent.run_id)
+    seconds = []
+    for row in like.rows():
+        task = trial_task(context, row.number, row.params)
+        Path(task["folder"]).mkdir(parents=True)
+        start = time.perf_counter()
+        run_trial(context, open_pack(context.pack), task, lambda report: None)
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+@click.command()
+@click.option("--few", default=4, show_default=True, help="Trials of the short study.")
+@click.option("--many", default=24, show_default=True, help="Trials of the long one.")
+@click.option("--threads", default=1, show_default=True)
+def main(few: int, many: int, threads: int) -> None:
+    """Print seconds a trial, in a study and in a row, as JSON."""
+    torch.set_num_threads(threads)
+    config = resolve(sets=[*SHORT, f"study.cpus={threads}"])
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "home"
+        study_seconds(config, home, 1)  # makes the database, the pack and the statistics
+        short, long = study_seconds(config, home, few), study_seconds(config, home, many)
+        rows = row_seconds(config, Path(folder) / "row", StudyFolder(home, f"overhead-{many}"))
+    in_study, in_row = (long - short) / (many - few), sorted(rows[1:])[len(rows[1:]) // 2]
+    report(
+        {
+            "benchmark": "tune_overhead",
+            "trials": [few, many],
+            "seconds_a_study": {"few": round(short, 2), "many": round(long, 2)},
+            "seconds_a_trial": {"in_a_study": round(in_study, 3), "in_a_row": round(in_row, 3)},
+            "overhead_seconds_a_trial": round(in_study - in_row, 3),
+            "share_of_a_one_minute_trial": round((in_study - in_row) / 60, 4),
+            "study_seconds_once": round(short - few * in_study, 2),
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()
