@@ -6,6 +6,7 @@ lays other datasets' settings over them, then a YAML file, then ``--set key=valu
 """
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +28,12 @@ Precision = Literal["float32", "bf16"]
 def _on_off(value: Any) -> Any:
     """Undo YAML, which reads the words on and off as truth values."""
     return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+
+
+SHOWN = 60  # characters of a value that an error repeats
+# A few lines of YAML can mean a value of a billion parts, so no more of it is looked at than is shown.
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = SHOWN
 
 
 class Section(BaseModel):
@@ -208,7 +215,7 @@ def resolve(file: Path | None = None, sets: Iterable[str] = (), overrides: Mappi
     """Build the configuration from dataset defaults, a YAML file, ``key=value`` settings and overrides, in that order.
 
     Args:
-        file: YAML with any part of the tree.
+        file: YAML with any part of the tree, or an experiment, whose ``config`` counts.
         sets: ``dotted.key=value``; the value is read as YAML.
         overrides: Dotted keys to values, from command-line options; ``None`` values are left out.
 
@@ -220,24 +227,44 @@ def resolve(file: Path | None = None, sets: Iterable[str] = (), overrides: Mappi
         8
     """
     faults: list[str] = []
-    tree = {} if file is None else read_yaml(file)
+    tree = {} if file is None else settings_in(file)
     for text in sets:
         key, sign, value = text.partition("=")
         if not sign or not key.strip():
-            faults.append(f"--set {text}: expected key=value, such as --set search.width=16")
+            faults.append(f"--set {_short(text)}: expected key=value, such as --set search.width=16")
             continue
         try:
             _put(tree, key.strip(), yaml.safe_load(value), faults)
-        except yaml.YAMLError:
-            faults.append(f"--set {text}: the value is not YAML; quote it, such as --set '{key}=\"text\"'")
+        except (yaml.YAMLError, ValueError, RecursionError):  # a date that is none, brackets without end
+            faults.append(f"--set {_short(text)}: the value is not YAML; quote it, such as --set '{key}=\"text\"'")
     for key, value in (overrides or {}).items():
         if value is not None:
             _put(tree, key, value, faults)
     if faults:
         raise ConfigError(faults)
+    return resolve_tree(tree)
+
+
+def resolve_tree(tree: Mapping[str, Any]) -> Config:
+    """Build the configuration from a nested mapping, laid over its dataset's defaults.
+
+    Raises:
+        ConfigError: With every fault, by dotted path.
+    """
     dataset = tree.get("dataset", Config.model_fields["dataset"].default)
     base = dataset_defaults(dataset) if isinstance(dataset, str) else {}
-    return from_tree(_merge(base, tree))
+    return from_tree(merge(base, tree))
+
+
+def settings_in(file: Path) -> dict[str, Any]:
+    """Return the settings that a YAML file holds: all of it, or what an experiment has below ``config``.
+
+    Raises:
+        InputError: Where it cannot be read, or holds something else than keys.
+    """
+    tree = read_yaml(file)
+    inner = tree.get("config")
+    return inner if isinstance(inner, dict) else tree
 
 
 def from_tree(tree: Mapping[str, Any]) -> Config:
@@ -290,7 +317,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
         raise InputError(f"cannot read the configuration {file}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise InputError(f"{file} is not a text file; expected YAML such as 'search: {{width: 16}}'") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError: a date that is none
         where = getattr(error, "problem_mark", None)
         place = f" at line {where.line + 1}, column {where.column + 1}" if where else ""
         raise InputError(f"{file} is not YAML{place}: {getattr(error, 'problem', None) or error}") from None
@@ -318,11 +345,18 @@ def _is_map(value: Any) -> bool:
     return isinstance(value, Mapping)
 
 
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested mappings laid over each other; what is no mapping is replaced."""
     merged = dict(base)
     for key, value in over.items():
-        merged[key] = _merge(base[key], value) if _is_map(value) and _is_map(base.get(key)) else value
+        merged[key] = merge(base[key], value) if _is_map(value) and _is_map(base.get(key)) else value
     return merged
+
+
+def _short(text: str) -> str:
+    """Return ``text`` as an error can show it: not too long, and printable."""
+    shown = text.encode("utf-8", "backslashreplace").decode()
+    return shown if len(shown) <= SHOWN else shown[: SHOWN - 3] + "..."
 
 
 def describe_fault(item: Any, known: Sequence[str]) -> str:
@@ -335,9 +369,9 @@ def describe_fault(item: Any, known: Sequence[str]) -> str:
     path = ".".join(str(part) for part in item["loc"]) or "configuration"
     if item["type"] == "extra_forbidden":
         near = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
-        return f"{path}: no such key" + (f"; did you mean {near[0]}?" if near else "; see 'degas-ray tune --dry-run'")
+        return f"{_short(path)}: no such key" + (
+            f"; did you mean {near[0]}?" if near else "; see 'degas-ray tune --dry-run'"
+        )
     if item["type"] == "value_error":
         return f"{path}: {item['ctx']['error']}"
-    got = repr(item["input"])
-    got = got if len(got) <= 60 else got[:57] + "..."
-    return f"{path}: got {got}, expected {item['msg'].removeprefix('Input should be ')}"
+    return f"{_short(path)}: got {_REPR.repr(item['input'])}, expected {item['msg'].removeprefix('Input should be ')}"
