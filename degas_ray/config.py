@@ -23,6 +23,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Betas = tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
 Precision = Literal["float32", "bf16"]
+LATENT_RESOLUTION = 32  # for which the paper names the length of a latent vector
 
 
 def _on_off(value: Any) -> Any:
@@ -105,6 +106,7 @@ class TrainConfig(Section):
     width: Count = Field(32, description="channels of the generator")
     critic_width: Count = Field(32, description="channels of the critic")
     latent_dim: Count = Field(64, description="length of z ~ N(0, I)")
+    scale_latent: bool = Field(False, description="latent_dim is for 32x32; scale it by the resolution (48x48: 1.5)")
     steps: Count = Field(200, description="generator steps")
     critic_steps: Count = Field(2, description="critic steps a generator step (paper: 5)")
     batch: Count = Field(32, description="real images a critic step")
@@ -127,6 +129,12 @@ class TrainConfig(Section):
     milestones: tuple[Fraction, ...] = Field((), description="scores along the way, at these shares of the steps")
     checkpoint_seconds: Positive = Field(20.0, description="least time between checkpoints")
     checkpoint_quota: Count | None = Field(None, description="bytes that a run's checkpoints may take")
+
+    def latent_at(self, resolution: int) -> int:
+        """Return the length of a latent vector for images of this resolution."""
+        if not self.scale_latent:
+            return self.latent_dim
+        return max(1, round(self.latent_dim * resolution / LATENT_RESOLUTION))
 
 
 class ScoresConfig(Section):

@@ -25,6 +25,19 @@ from degas_ray.cli.results import print_train, train_facts
 from degas_ray.cli.watch import loop_progress
 from degas_ray.errors import InputError
 
+# Options that are settings of the full-length training.
+_FULL = (
+    "steps",
+    "width",
+    "critic_width",
+    "latent_dim",
+    "scale_latent",
+    "batch",
+    "framework",
+    "supervised",
+    "milestones",
+)
+
 
 def _shares(ctx: click.Context, param: click.Parameter, value: str | None) -> list[float] | None:
     if value is None:
@@ -45,6 +58,8 @@ def _shares(ctx: click.Context, param: click.Parameter, value: str | None) -> li
         "train random --seed 3 --dataset fashion-mnist --steps 2000": "a random genotype",
         "train resnet --supervised": "CT-GAN's generator, conditional on the label",
         "train degas-stl10 --dataset stl --preset ctgan-paper --name stl-full": "the paper's length; wants a GPU",
+        "train degas-cifar10 --dataset stl --scale-latent": "transfer: CIFAR-10's generator at 48x48",
+        "train degas-cifar10 --dataset cifar10 --preset ctgan-paper --workers 4": "four GPUs that share each batch",
         "train --resume stl-full": "go on with a training that was stopped",
     },
 )
@@ -57,12 +72,24 @@ def _shares(ctx: click.Context, param: click.Parameter, value: str | None) -> li
 @click.option("--width", type=int, metavar="N", help="Channels of the generator.")
 @click.option("--critic-width", type=int, metavar="N", help="Channels of the critic.")
 @click.option("--latent-dim", type=int, metavar="N", help="Length of a latent vector.")
+@click.option(
+    "--scale-latent",
+    is_flag=True,
+    default=None,
+    help="Take --latent-dim as that for 32x32 and scale it by the resolution: 128 becomes 192 at 48x48.",
+)
 @click.option("--batch", type=int, metavar="N", help="Real images a critic step.")
 @click.option("--framework", metavar="NAME", help="ctgan, wgan-gp, sngan or cagan.  [default: ctgan]")
 @click.option("--preset", metavar="NAME", help="An original's own numbers, such as ctgan-paper.")
 @click.option("--supervised", is_flag=True, default=None, help="Condition on the labels.")
 @click.option(
     "--milestones", metavar="A,B", callback=_shares, help="Score at these shares of the steps, such as 0.25,0.5."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Processes that share each batch, on as many CPUs or GPUs of this machine or a cluster.  [default: 1]",
 )
 @click.option("--name", metavar="RUN", help="Name of the run.  [default: train and a number]")
 @click.option("--resume", metavar="RUN", help="Go on with a run, under the settings that it was begun with.")
@@ -76,6 +103,7 @@ def command(
     genotype: str | None,
     n: int,
     preset: str | None,
+    workers: int | None,
     name: str | None,
     resume: str | None,
     home: Path,
@@ -83,13 +111,12 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    refuse_with_resume(ctx, resume)
+    refuse_with_resume(ctx, resume, "workers")
     if (genotype is None) == (resume is None):
         raise click.UsageError("give a GENOTYPE, such as degas-cifar10, or --resume RUN")
-    keys = ("steps", "width", "critic_width", "latent_dim", "batch", "framework", "supervised", "milestones")
     if preset is not None:
         options["sets"] = (*_preset(preset), *options["sets"])
-    config = build_config(options, {f"full.{key}": options[key] for key in keys})
+    config = build_config(options, {f"full.{key}": options[key] for key in _FULL})
     # A resumed run knows what it trains.
     what = "resnet" if genotype is None else find_architecture(genotype, home, seed=config.seed, n=n)
     from degas_ray.study import run_training
@@ -106,6 +133,7 @@ def command(
             home,
             name=resume or name,
             resume=resume is not None,
+            workers=workers,
             on_progress=loop_progress(view),
             should_stop=should_stop,
         )

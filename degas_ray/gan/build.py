@@ -34,7 +34,7 @@ def build_generator(
 
     Args:
         what: A genotype, anything that :func:`degas_ray.space.find_genotype` takes, ``resnet`` or ``dcgan``.
-        config: Its ``width`` and ``latent_dim`` count.
+        config: Its ``width``, ``latent_dim`` and ``scale_latent`` count.
         resolution: Height and width of an image; a multiple of 8.
         num_classes: Classes of a conditional generator; 0 for an unconditional one.
         seed: Of the weights.
@@ -44,7 +44,7 @@ def build_generator(
     """
     sizes = {
         "width": config.width,
-        "latent_dim": config.latent_dim,
+        "latent_dim": config.latent_at(resolution),
         "resolution": resolution,
         "num_classes": num_classes,
     }

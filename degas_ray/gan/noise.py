@@ -19,7 +19,7 @@ class Noise(torch.Generator):
 
     def __new__(cls, device: torch.device | str = "cpu", **_: Any) -> "Noise":
         """Make it on ``device``."""
-        return super().__new__(cls, device)
+        return super().__new__(cls, device)  # type: ignore[call-arg]
 
     def __init__(self, device: torch.device | str = "cpu", *, rank: int = 0, workers: int = 1) -> None:
         self.rank, self.workers = rank, workers

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, TypeVar
@@ -34,6 +35,7 @@ from degas_ray.tracking import RunDirectory, Tracker, both, log_provenance, open
 from degas_ray.tracking.runs import Role
 
 TASK = "task.json"
+WORKERS = "workers.json"
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ def run_training(
     *,
     name: str | None = None,
     resume: bool = False,
+    workers: int | None = None,
     on_progress: OnProgress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> TrainRun:
@@ -144,16 +147,19 @@ def run_training(
         home: The home directory.
         name: Of the folder in ``HOME/runs``; ``train-1`` and so on by default.
         resume: Go on with the run ``name``.
+        workers: Processes that share each batch, on as many CPUs or GPUs; one by default, or as many as the run had.
         on_progress: Who watches.
         should_stop: Who may end it.
 
     Raises:
-        InputError: For a name that is taken, or one that is not there; for missing data or weights.
+        InputError: For a name that is taken, or one that is not there; for missing data or weights; for more workers
+            than there is room for.
         DivergedError: When a loss becomes non-finite.
         Interrupted: When ``should_stop`` said so; ``resume`` goes on.
     """
     text = str(what) if isinstance(what, Genotype) or what in HANDMADE else str(find_genotype(what))
-    return _alone("train", text, config, home, name, resume, on_progress, should_stop, _train)
+    work = partial(_train, workers=workers)
+    return _alone("train", text, config, home, name, resume, on_progress, should_stop, work)
 
 
 def _search(config: Config, what: str, pack: Pack, place: Place) -> SearchRun:
@@ -164,7 +170,7 @@ def _search(config: Config, what: str, pack: Pack, place: Place) -> SearchRun:
     return SearchRun(place.folder.name, place.folder, place.tracker.run_id, found, parameters, macs, _texts(pictures))
 
 
-def _train(config: Config, text: str, pack: Pack, place: Place) -> TrainRun:
+def _train(config: Config, text: str, pack: Pack, place: Place, *, workers: int | None) -> TrainRun:
     what: str | Genotype = text if text in HANDMADE else Genotype.parse(text)
     full, tracker, folder = config.full, place.tracker, place.folder
     seed = derive(config.seed, "full", text)
@@ -175,6 +181,10 @@ def _train(config: Config, text: str, pack: Pack, place: Place) -> TrainRun:
         paths["diagram"] = folder / "diagram.svg"
     parameters, macs = size_of(what, full, pack.resolution, len(pack.classes) if full.supervised else 0)
     tracker.metrics({"full/parameters": parameters, "full/macs": macs}, 0)
+    if (count := _workers(workers, folder)) > 1:
+        from degas_ray.study.parallel import train_in_parallel
+
+        train_in_parallel(config, what, pack.path, place, workers=count, seed=seed)
     trained = training_work(full, what, pack, place, phase="full", seed=seed, scores=config.scores)
     scores = scoring_work(trained.generator, config.scores, pack, place, phase="full", seed=seed, step=full.steps)
     tracker.image(sample_grid(trained.generator, seed), "grid", full.steps)
@@ -192,6 +202,13 @@ def _train(config: Config, text: str, pack: Pack, place: Place) -> TrainRun:
         macs,
         _texts(paths),
     )
+
+
+def _workers(asked: int | None, folder: Path) -> int:
+    """Return how many workers a training has, and remember it: a resumed one has as many unless told otherwise."""
+    count = asked or int((read_json(folder / WORKERS) or {}).get("workers", 1))
+    write_json(folder / WORKERS, {"workers": count})
+    return count
 
 
 def _alone(

@@ -25,6 +25,7 @@ from degas_ray.config import Config, ScoresConfig, TrainConfig
 from degas_ray.data import Pack
 from degas_ray.errors import Interrupted
 from degas_ray.gan import build_generator, count_sizes, generate, load_generator, save_generator, train
+from degas_ray.gan.group import Group
 from degas_ray.loop import OnProgress, Progress, ShouldStop, log_every
 from degas_ray.scores import Extractor, Reference, Scores, load_extractor, reference_statistics, score
 from degas_ray.search import search
@@ -199,6 +200,7 @@ def training_work(
     seed: int,
     scores: ScoresConfig,
     goes_on: Callable[[str, float], bool] | None = None,
+    group: Group | None = None,
 ) -> Trained:
     """Train a generator; sample grids and the scores at its milestones are recorded along the way.
 
@@ -211,6 +213,7 @@ def training_work(
         seed: Of the weights and every draw.
         scores: How milestones are scored.
         goes_on: Asked at each milestone, with its step and distance.
+        group: The workers that share each batch and all do this; the first records and writes for all.
 
     Raises:
         HalvedError: Where ``goes_on`` said no.
@@ -253,13 +256,15 @@ def training_work(
         pack,
         seed=seed,
         resume=resume,
-        on_progress=on_progress,
+        group=group,
+        on_progress=on_progress if group is None or group.leads else None,
         should_stop=place.should_stop,
     )
     best = result.averaged if result.averaged is not None else result.generator
     facts = {"outcome": result.outcome, "collapsed_at": result.collapsed_at, "milestones": milestones}
-    save_generator(file, best, str(what), config, facts)
-    shutil.rmtree(place.folder / phase, ignore_errors=True)
+    if group is None or group.leads:
+        save_generator(file, best, str(what), config, facts)
+        shutil.rmtree(place.folder / phase, ignore_errors=True)
     return Trained(best, result.outcome, result.collapsed_at, milestones)
 
 

@@ -98,3 +98,21 @@ def test_multiply_adds_of_a_genotype_are_what_torch_is_asked_for() -> None:
     # Without up_conv_3x3, which is run at less than its textbook cost.
     generator = build_generator("degas-cifar10-n2", config(6, 5), 16)
     assert count_sizes(generator) == (count_parameters(generator), measured_macs(generator))
+
+
+@pytest.mark.parametrize("what", [*HANDMADE, "degas-cifar10", "degas-stl10"])
+@pytest.mark.parametrize(("resolution", "latent"), [(16, 6), (32, 12), (48, 18), (64, 24)])
+def test_the_latent_is_scaled_by_the_resolution_on_request(what: str, resolution: int, latent: int) -> None:
+    scaled = TrainConfig(width=4, latent_dim=12, scale_latent=True)
+    generator = build_generator(what, scaled, resolution)
+    assert generator.latent_dim == latent
+    assert generator(torch.zeros(2, latent)).shape == (2, 3, resolution, resolution)
+    assert build_generator(what, config(4, 12), resolution).latent_dim == 12
+
+
+def test_the_papers_transfer_from_cifar_to_stl() -> None:
+    """CIFAR-10's net at 48x48: the same weights but for the first layer, which makes 6x6 maps of a longer latent."""
+    paper = TrainConfig(width=128, latent_dim=128, scale_latent=True)
+    small, large = build_generator("degas-cifar10", paper, 32), build_generator("degas-cifar10", paper, 48)
+    first = (128 + 1) * 4 * 4 * 128, (192 + 1) * 6 * 6 * 128
+    assert count_parameters(large) - count_parameters(small) == first[1] - first[0]

@@ -1,0 +1,227 @@
+"""One training on many workers: Ray Train's TorchTrainer runs them, and what they say is heard in the driver.
+
+As with a study's jobs, Ray carries work and progress and nothing else: the checkpoints are in the run's folder (on a
+cluster, on shared storage), so workers that died are started again and go on from there, and so does another driver.
+"""
+
+import logging
+import shutil
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from degas_ray import errors
+from degas_ray.checkpoint import State
+from degas_ray.config import Config, TrainConfig, from_tree
+from degas_ray.data import open_pack
+from degas_ray.errors import DegasError, InputError
+from degas_ray.gan.group import Group
+from degas_ray.gan.handmade import HANDMADE
+from degas_ray.loop import Progress
+from degas_ray.space import Genotype
+from degas_ray.study.jobs import Resources, session
+from degas_ray.study.relay import Board, Relay, asks, tells
+from degas_ray.study.work import Place, training_work
+
+POLL_SECONDS = 0.2
+SILENCE_SECONDS = 24 * 3600  # workers wait for the first while it scores a milestone; a dead one is seen at once
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every worker needs to know; crosses to them as JSON.
+
+    Args:
+        what: A genotype's text, or the name of a generator.
+        pack: The images' file.
+        home: The home directory.
+        folder: The run's.
+        seed: Of the weights and every draw.
+        config: Its ``full`` and ``scores`` count.
+        threads: Of each worker on the CPU.
+    """
+
+    what: str
+    pack: str
+    home: str
+    folder: str
+    seed: int
+    config: Mapping[str, Any]
+    threads: int
+
+
+def train_in_parallel(
+    config: Config, what: str | Genotype, pack: Path, place: Place, *, workers: int, seed: int
+) -> None:
+    """Train a generator on many workers; the run's folder ends with it, as after :func:`training_work` with one.
+
+    Args:
+        config: Its ``full`` settings are trained with; milestones are scored by ``scores``.
+        what: A genotype, or the name of a generator.
+        pack: The images' file.
+        place: The run's; on a cluster on storage that every worker sees.
+        workers: How many share each batch.
+        seed: Of the weights and every draw.
+
+    Raises:
+        InputError: For more workers than there are CPUs or GPUs, or batches that they cannot share.
+        DivergedError: When a loss becomes non-finite.
+        Interrupted: When ``place.should_stop`` said so.
+        DegasError: When workers died more often than ``study.max_failures`` allows.
+    """
+    if (place.folder / "generator.ckpt").exists():
+        return
+    full = config.full
+    Group(0, workers).check(batch=full.batch, generator_batch=full.generator_batch)
+    with session(place.home) as resources:
+        gpu = _on_gpus(full, workers, resources)
+        task = Task(
+            str(what),
+            str(pack),
+            str(place.home),
+            str(place.folder),
+            seed,
+            config.model_dump(mode="json"),
+            max(1, int(resources.cpus // workers)),
+        )
+        try:
+            outcome = _fit(task, place, workers, gpu, config.study.max_failures)
+        finally:
+            shutil.rmtree(_scratch(place.folder), ignore_errors=True)
+    if outcome is not None:
+        kind, text = outcome
+        raise getattr(errors, kind)(text)
+
+
+def _on_gpus(config: TrainConfig, workers: int, resources: Resources) -> bool:
+    """Return whether each worker has a GPU; refuse more workers than there is room for."""
+    gpu = config.device != "cpu" and resources.gpus > 0
+    room, unit = (int(resources.gpus), "GPUs") if gpu else (int(resources.cpus), "CPUs")
+    if workers > room:
+        hint = "; set full.device=cpu to train on CPUs" if gpu else ""
+        raise InputError(f"--workers: got {workers}, but Ray has {room} {unit}; use --workers {max(1, room)}{hint}")
+    return gpu
+
+
+def _fit(task: Task, place: Place, workers: int, gpu: bool, max_failures: int) -> tuple[str, str] | None:
+    """Run the workers and pass on what they say; return the kind and text of what they ended with, if with an error."""
+    import ray
+    from ray import train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    board: Any = ray.remote(num_cpus=0)(Board).remote()
+    trainer = TorchTrainer(
+        run_worker,
+        train_loop_config={"task": vars(task), "board": board},
+        torch_config=TorchConfig(backend="nccl" if gpu else "gloo", timeout_s=SILENCE_SECONDS),
+        scaling_config=train.ScalingConfig(num_workers=workers, use_gpu=gpu, resources_per_worker={"CPU": 1}),
+        run_config=train.RunConfig(  # type: ignore[call-arg]
+            name="workers",
+            storage_path=str(_scratch(place.folder)),
+            failure_config=train.FailureConfig(max_failures=max_failures),
+            logging_config=train.LoggingConfig(log_level="CRITICAL"),
+        ),
+    )
+    fitting = _Fitting(trainer)
+    fitting.start()
+    outcome: tuple[str, str] | None = None
+    asked = False
+    while not fitting.ended.wait(POLL_SECONDS):
+        outcome = _pass_on(ray.get(board.take.remote()), place) or outcome
+        if not asked and place.should_stop():
+            asked = True
+            ray.get(board.stop.remote())
+    outcome = _pass_on(ray.get(board.take.remote()), place) or outcome
+    if fitting.error is not None and outcome is None:
+        raise DegasError(
+            f"workers died more than {max_failures} times, last: {_last_line(fitting.error)}; "
+            f"go on with 'degas-ray train --resume {place.folder.name}', or with fewer --workers"
+        )
+    return outcome
+
+
+class _Fitting(threading.Thread):
+    """Waits for the trainer, so that the main thread can listen and answer signals."""
+
+    def __init__(self, trainer: Any) -> None:
+        super().__init__(daemon=True)
+        self._trainer = trainer
+        self.ended = threading.Event()
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        """Wait."""
+        from ray.exceptions import RayError
+        from ray.train import TrainingFailedError
+
+        try:
+            self._trainer.fit()
+        except (RayError, TrainingFailedError) as error:
+            self.error = error
+        finally:
+            self.ended.set()
+
+
+def _pass_on(news: list[tuple[str, Any]], place: Place) -> tuple[str, str] | None:
+    """Do in the driver what workers asked for; return what they ended with, if that is among it."""
+    outcome = None
+    for kind, what in news:
+        if kind == "progress":
+            place.on_progress(Progress(**what, state=_no_state))
+        elif kind == "ended":
+            outcome = what
+        else:
+            getattr(place.tracker, kind)(*what)
+    return outcome
+
+
+def run_worker(config: dict[str, Any]) -> None:
+    """Train as one of the workers, in a process of Ray's; the first of them records and keeps checkpoints for all."""
+    import ray
+    import torch
+
+    task, board = Task(**config["task"]), config["board"]
+    torch.set_num_threads(task.threads)
+    group, settings = Group.joined(), from_tree(task.config)
+    place = Place(Path(task.home), Path(task.folder), Relay(board, ""), tells(board), asks(board))
+    if not group.leads:
+        place = replace(place, on_progress=_says_nothing, should_stop=_never)
+    what = task.what if task.what in HANDMADE else Genotype.parse(task.what)
+    try:
+        training_work(
+            settings.full,
+            what,
+            open_pack(Path(task.pack)),
+            place,
+            phase="full",
+            seed=task.seed,
+            scores=settings.scores,
+            group=group,
+        )
+    except DegasError as error:  # all workers see it, and another try would end the same
+        if group.leads:
+            ray.get(board.tell.remote("ended", (type(error).__name__, str(error))))
+
+
+def _says_nothing(progress: Progress) -> None:
+    """Leave reporting to the first worker."""
+
+
+def _never() -> bool:
+    return False
+
+
+def _scratch(folder: Path) -> Path:
+    return folder / "ray-train"
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _no_state() -> State:
+    raise AssertionError("the state of a training is with its workers")
