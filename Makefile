@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: tune test lint clean
+TIERS := slow faults cluster fuzz browser
+
+.PHONY: tune test lint clean $(TIERS:%=test-%)
 .DEFAULT_GOAL := tune
 
 # The stamps make installation happen once, and again whenever pyproject.toml changes.
@@ -22,6 +24,10 @@ tune: $(VENV)/.run
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+# The long tiers: tests with the marker of the same name.
+$(TIERS:%=test-%): test-%: $(VENV)/.test
+	$(BIN)/python -m pytest -m $*
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -2,10 +2,18 @@
 
 import json
 import os
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
 
 from degas_ray.errors import DegasError, InputError
+
+T = TypeVar("T")
+SHOWN = 60  # characters of a name that an error repeats
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -48,8 +56,51 @@ def read_json(path: Path) -> dict[str, Any] | None:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"{path} is not a file that degas-ray wrote: {error}; restore it or remove it") from None
     if not isinstance(value, dict):
         raise InputError(f"{path} is not a file that degas-ray wrote: expected a JSON object")
     return value
+
+
+def path_of(text: str) -> Path:
+    """Return the path that somebody typed, with ``~`` spelt out.
+
+    Raises:
+        InputError: Where no file can be called that.
+    """
+    try:
+        path = Path(text).expanduser()
+        path.exists()  # says what the system cannot name
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        shown = text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+        raise InputError(f"got {shown!r}, expected a name or a path: {reason}") from None
+    return path
+
+
+def checked(kind: type[T], value: Mapping[str, Any], path: Path) -> T:
+    """Return the dataclass that was written to ``path`` as JSON.
+
+    Args:
+        kind: The dataclass.
+        value: What was read; keys that the class does not have are left out.
+        path: For the message.
+
+    Raises:
+        InputError: Where something is missing or of another type.
+    """
+    known = {field.name: value[field.name] for field in fields(kind) if field.name in value}  # type: ignore[arg-type]
+    try:
+        return cast(T, _adapter(cast(Any, kind)).validate_python(known))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"{path} is not a file that degas-ray wrote: {where}: {first['msg'].lower()}; restore it or remove it"
+        ) from None
+
+
+@cache
+def _adapter(kind: Any) -> Any:
+    return TypeAdapter(kind)

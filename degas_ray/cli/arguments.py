@@ -1,12 +1,12 @@
 """What GENOTYPE and RUN mean on a command line."""
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from degas_ray.cli.common import nearest
 from degas_ray.errors import InputError
+from degas_ray.files import path_of, read_json
 
 if TYPE_CHECKING:
     from degas_ray.space import Genotype
@@ -61,7 +61,7 @@ def find_generator(text: str, home: Path) -> Path:
         return _inside(_tracking(text, home).resolve_model(text), text)
     if _RUN_ID.fullmatch(text):
         return Path(_tracking(text, home).download(text, GENERATOR_FILE))
-    given = Path(text).expanduser()
+    given = path_of(text)
     if given.is_file():
         return given
     for folder in (home / "runs" / text, given):
@@ -82,8 +82,10 @@ def settings_of(generator: Path) -> dict[str, Any]:
     folder = generator.absolute().parent
     for file in (folder / "task.json", folder.parent.parent / "study.json"):
         if file.is_file():
-            config = json.loads(file.read_text(encoding="utf-8"))["config"]
-            data = {key: config[key] for key in ("dataset", "resolution", "data_dir", "limit")}
+            config = (read_json(file) or {}).get("config")
+            if not isinstance(config, dict) or not isinstance(config.get("scores"), dict):
+                raise InputError(f"{file} is not a file that degas-ray wrote; restore it or remove it")
+            data = {key: config.get(key) for key in ("dataset", "resolution", "data_dir", "limit")}
             return data | {f"scores.{key}": value for key, value in config["scores"].items()}
     return {}
 

@@ -136,6 +136,7 @@ def protocol_words(scores: "Scores") -> str:
 
 
 def _trial_row(row: "Row", winner: str) -> tuple[str, ...]:
+    from degas_ray.scores import Scores
     from degas_ray.space import Genotype
 
     shown = ("★ " if row.genotype and row.genotype == winner else "") + str(row.number)
@@ -143,7 +144,7 @@ def _trial_row(row: "Row", winner: str) -> tuple[str, ...]:
         shown,
         row.outcome + (" (reused)" if row.reused else ""),
         f"{row.score:,.1f}" if row.score is not None else "–",
-        f"{row.scores['is_mean']:.2f}" if row.scores else "–",
+        f"{Scores.from_json(row.scores).is_mean:.2f}" if row.scores else "–",
         str(row.n or "–"),
         f"{row.parameters:,}" if row.parameters else "–",
         f"{100 * (1 - row.entropy[1]):.0f} %" if row.entropy else "–",

@@ -9,6 +9,7 @@ from typing import Any
 
 from degas_ray.config import TrainConfig
 from degas_ray.errors import GenotypeError, InputError
+from degas_ray.files import path_of
 from degas_ray.gan import build_generator, count_sizes, load_generator
 from degas_ray.scores import Scores
 from degas_ray.space import find_genotype
@@ -84,6 +85,7 @@ def find_entries(names: tuple[str, ...], home: Path) -> list[Entry]:
 
 
 def _find(name: str, home: Path) -> Entry:
+    path_of(name)
     plain = name.replace(".", "").replace("-", "").replace("_", "").isalnum()  # a folder's name and no path
     if plain and (home / "runs" / name / "task.json").is_file():
         return _of_training(home / "runs" / name)

@@ -26,7 +26,7 @@ def importance(rows: Sequence[Row], config: Config) -> dict[str, float]:
     space = tuned(config)
     study = optuna.create_study()
     for row in scored:
-        params = {key: row.params[key] for key in space}
+        params = {key: row.params.get(key) for key in space}
         study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=row.score))
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     shares = optuna.importance.get_param_importances(study, evaluator=evaluator)

@@ -161,7 +161,7 @@ def _trials(study: _Study) -> str:
             "trial": f"{row.number}" + (" ★" if row.genotype == str(study.winner) else ""),
             "outcome": row.outcome + (" (reused)" if row.reused else ""),
             "distance": row.score,
-            "IS": round(row.scores["is_mean"], 2) if row.scores else None,
+            "IS": round(Scores.from_json(row.scores).is_mean, 2) if row.scores else None,
             "parameters": row.parameters or None,
             "multiply-adds": row.macs or None,
             "n": row.n or None,

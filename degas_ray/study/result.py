@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from degas_ray.config import Config, from_tree
+from degas_ray.files import checked
 from degas_ray.space import Genotype
 from degas_ray.study import promote
 from degas_ray.study.promote import Promotion, Rerun
@@ -88,11 +89,13 @@ def collect(
 
 def read_reruns(folder: StudyFolder) -> list[Rerun]:
     """Return the re-rankings that are over."""
-    found = [read_json(path) for path in sorted((folder.root / "rerank").glob("*/result.json"))]
-    return [Rerun(**value) for value in found if value is not None]
+    files = sorted((folder.root / "rerank").glob("*/result.json"))
+    found = [(path, read_json(path)) for path in files]
+    return [checked(Rerun, value, path) for path, value in found if value is not None]
 
 
 def read_promotion(folder: StudyFolder, genotype: Genotype) -> Promotion | None:
     """Return the promotion of a genotype, or ``None`` where there is none yet."""
-    value = read_json(folder.root / "promotion" / genotype.hash / "result.json")
-    return Promotion(**value) if value is not None else None
+    path = folder.root / "promotion" / genotype.hash / "result.json"
+    value = read_json(path)
+    return checked(Promotion, value, path) if value is not None else None

@@ -57,7 +57,7 @@ def run_study(
         Interrupted: Where it was paused; ``resume`` goes on.
     """
     folder = open_folder(config, home.absolute(), name, resume)
-    if resume and not extend and folder.read()["status"] == "finished":
+    if resume and not extend and folder.read().get("status") == "finished":
         return load_study(home, folder.name)
     with _opened(config, folder, extend, on_event, should_stop) as study:
         try:
@@ -99,7 +99,7 @@ def promote_genotype(
     folder = StudyFolder(home.absolute(), name)
     config = from_tree(folder.read()["config"])
     chosen = genotype or _chosen(folder, config, trial)
-    before = folder.read()["status"]
+    before = folder.read().get("status", "paused")
     with _opened(None, folder, 0, on_event, should_stop) as study:
         study.save(status=before)  # it is not the study that goes on
         try:

@@ -6,57 +6,23 @@ scores of a genotype under these settings), ``stop`` (asks the workers to pause)
 """
 
 import fcntl
-import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from degas_ray.errors import DegasError, InputError
+from degas_ray.errors import InputError
+from degas_ray.files import checked
+from degas_ray.files import read_json as read_json
+from degas_ray.files import write_json as write_json
 
 VERSION = 1
+_KEYS = {"config": dict, "trials": int, "spent": dict}  # of study.json
+_SPENT = ("seconds", "gpu_seconds")
 LOCK_SECONDS = 30.0  # a worker of a killed driver is gone well before
 POLL_SECONDS = 0.1
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` so that ``path`` is either the old file or the whole new one.
-
-    Raises:
-        DegasError: Where it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(value, indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DegasError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder with --home"
-        ) from error
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the object in ``path``, or ``None`` where there is no such file.
-
-    Raises:
-        InputError: Where it holds something else.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} is not a file that degas-ray wrote: {error}; restore it or remove it") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path} is not a file that degas-ray wrote: expected a JSON object")
-    return value
 
 
 @contextmanager
@@ -122,19 +88,8 @@ class Row:
     error: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON object that :meth:`from_json` reads."""
+        """Return a JSON object that :meth:`StudyFolder.row` reads."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Row":
-        """Return the row that :meth:`to_json` wrote."""
-        # JSON has no tuples.
-        known: dict[str, Any] = {
-            f.name: tuple(value[f.name]) if isinstance(value[f.name], list) else value[f.name]
-            for f in fields(cls)
-            if f.name in value
-        }
-        return cls(**known)
 
     @property
     def score(self) -> float | None:
@@ -185,12 +140,22 @@ class StudyFolder:
             raise InputError(f"no study {self.name!r} in {self.home}; there is: {known}")
         if content.get("version") != VERSION:
             raise InputError(f"{self.file} has version {content.get('version')!r}, this degas-ray reads {VERSION}")
+        spent = content.get("spent")
+        faults = [key for key, kind in _KEYS.items() if not isinstance(content.get(key), kind)]
+        if isinstance(spent, dict) and not all(isinstance(spent.get(key), int | float) for key in _SPENT):
+            faults.append("spent")
+        if faults:
+            raise InputError(
+                f"{self.file} is not a file that degas-ray wrote: {', '.join(faults)}: missing or of another type; "
+                "restore it, or begin a new study"
+            )
         return content
 
     def row(self, number: int) -> Row | None:
         """Return what became of a trial, or ``None`` while it is not over."""
-        value = read_json(self.trial(number) / "result.json")
-        return Row.from_json(value) if value is not None else None
+        path = self.trial(number) / "result.json"
+        value = read_json(path)
+        return checked(Row, value, path) if value is not None else None
 
     def rows(self) -> list[Row]:
         """Return all finished trials, by number."""

@@ -90,7 +90,9 @@ def run(*args: str | Path):
 
 def begin_study(home: Path, extractor: str = "inception") -> None:
     config = resolve(sets=[f"scores.extractor={extractor}"]).model_dump(mode="json")
-    write_json(StudyFolder(home, "digits-1").file, {"version": 1, "name": "digits-1", "config": config})
+    spent = {"seconds": 0.0, "gpu_seconds": 0.0}
+    state = {"version": 1, "name": "digits-1", "config": config, "trials": 4, "spent": spent}
+    write_json(StudyFolder(home, "digits-1").file, state)
 
 
 def test_options_become_the_configuration(calls: list[dict[str, Any]], tmp_path: Path) -> None:

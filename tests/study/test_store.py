@@ -26,10 +26,18 @@ ROW = Row(
 
 
 def test_a_row_survives_the_disk(tmp_path: Path) -> None:
-    write_json(tmp_path / "row.json", ROW.to_json())
-    value = read_json(tmp_path / "row.json")
-    assert value is not None
-    assert Row.from_json(value) == ROW
+    folder = StudyFolder(tmp_path, "s")
+    write_json(folder.trial(3) / "result.json", ROW.to_json())
+    assert folder.rows() == [ROW]
+
+
+def test_a_row_that_lacks_something_is_named(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "s")
+    content = ROW.to_json()
+    del content["outcome"]
+    write_json(folder.trial(3) / "result.json", content)
+    with pytest.raises(InputError, match=r"0003/result.json is not a file that degas-ray wrote: outcome: field requ"):
+        folder.rows()
 
 
 def test_objectives_are_the_mean_distance_and_the_sizes() -> None:
