@@ -139,8 +139,27 @@ def load(path: Path, kind: str | None = None) -> State:
     return State(tensors, meta)
 
 
-def save_step(folder: Path, state: State, kind: str, step: int, keep: int = 2) -> Path:
+def save_step(
+    folder: Path,
+    state: State,
+    kind: str,
+    step: int,
+    keep: int = 2,
+    *,
+    quota: int | None = None,
+    beside: Path | None = None,
+) -> Path:
     """Write ``folder/step-000123.ckpt`` and remove all but the newest ``keep`` of them.
+
+    Args:
+        folder: Where; it is made.
+        state: What to keep.
+        kind: What it is.
+        step: Names the file.
+        keep: How many stay at most.
+        quota: Bytes that they and the checkpoints in ``beside`` may take: older ones go first, the newest always stays.
+            With more than that a :class:`DegasWarning` says so.
+        beside: A folder whose checkpoints count too, and stay.
 
     Returns:
         The file.
@@ -152,9 +171,27 @@ def save_step(folder: Path, state: State, kind: str, step: int, keep: int = 2) -
     save(path, state, kind)
     for old in list_steps(folder)[:-keep]:
         old.unlink(missing_ok=True)
+    if quota is not None:
+        _fit_quota(folder, quota, [] if beside is None else list(beside.glob("*.ckpt")))
     for stale in folder.glob(".step-*.tmp"):  # left by a process that was killed while it wrote
         stale.unlink(missing_ok=True)
     return path
+
+
+def _fit_quota(folder: Path, quota: int, others: list[Path]) -> None:
+    """Remove the oldest steps, never the newest, until all fit into ``quota`` bytes."""
+    fixed = sum(path.stat().st_size for path in others)
+    *older, newest = list_steps(folder)
+    fixed += newest.stat().st_size
+    while older and fixed + sum(path.stat().st_size for path in older) > quota:
+        older.pop(0).unlink(missing_ok=True)
+    if fixed > quota:
+        warnings.warn(
+            f"the newest checkpoint in {folder} and what is kept beside it take {fixed:,} bytes, more than the "
+            f"checkpoint_quota of {quota:,}; set a larger one, or a smaller width",
+            DegasWarning,
+            stacklevel=3,
+        )
 
 
 def list_steps(folder: Path) -> list[Path]:

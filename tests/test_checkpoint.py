@@ -214,3 +214,18 @@ def test_a_module_of_another_shape_is_refused() -> None:
     two = checkpoint.flatten_optimizer(torch.optim.SGD([nn.Parameter(torch.zeros(1))], 0.1), "opt")
     with pytest.raises(CheckpointError, match="does not fit"):
         checkpoint.restore_optimizer(torch.optim.SGD(nn.Linear(3, 2).parameters(), 0.1), two, "opt")
+
+
+def test_the_oldest_steps_go_where_a_quota_is_short(tmp_path: Path) -> None:
+    state = State({"x": torch.zeros(1000)})
+    size = checkpoint.save_step(tmp_path / "full", state, "full", 1).stat().st_size
+    checkpoint.save_step(tmp_path / "full", state, "full", 2, quota=2 * size)
+    assert len(checkpoint.list_steps(tmp_path / "full")) == 2
+    checkpoint.save_step(tmp_path / "full", state, "full", 3, quota=2 * size - 1)
+    assert [path.name for path in checkpoint.list_steps(tmp_path / "full")] == ["step-000003.ckpt"]
+    # What stands beside them counts, and stays; so does the newest, with a warning.
+    checkpoint.save(tmp_path / "best.ckpt", state, "generator")
+    with pytest.warns(DegasWarning, match=r"take .* bytes, more than the checkpoint_quota of"):
+        checkpoint.save_step(tmp_path / "full", state, "full", 4, quota=size, beside=tmp_path)
+    assert [path.name for path in checkpoint.list_steps(tmp_path / "full")] == ["step-000004.ckpt"]
+    assert (tmp_path / "best.ckpt").exists()

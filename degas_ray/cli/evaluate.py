@@ -100,7 +100,13 @@ def _batches(
     generator, meta = load_generator(file)
     count, bn = config.scores.samples, config.scores.bn
     batches = generate(generator, count, seed=config.seed, batch=config.scores.batch, bn=bn)
-    return counted(batches, count, view, "score"), int(meta["resolution"]), {"bn": bn, "checkpoint": "last"}
+    return counted(batches, count, view, "score"), int(meta["resolution"]), {"bn": bn, "checkpoint": _kept(meta)}
+
+
+def _kept(facts: Mapping[str, Any]) -> str:
+    """Return which of a training's generators a file holds: the last, or the best of those that were scored."""
+    meta = facts.get("meta")
+    return str(meta.get("checkpoint", "last")) if isinstance(meta, Mapping) else "last"
 
 
 def _score(config: "Config", batches: "Batches", resolution: int | None, home: Path, facts: Mapping[str, str]) -> Any:

@@ -222,6 +222,7 @@ def train_facts(run: "TrainRun") -> dict[str, Any]:
         "parameters": run.parameters,
         "macs": run.macs,
         "scores": run.scores.to_json(),
+        "best": asdict(run.best) if run.best is not None else None,
         "pictures": run.pictures,
     }
 
@@ -235,5 +236,8 @@ def print_train(run: "TrainRun", home: Path) -> None:
     print_facts({"generator": run.what, "size": size, "folder": str(run.folder), "run id": run.run_id})
     heading("Scores")
     print_facts(score_lines(run.scores))
+    if run.best is not None:
+        best = f"{run.scores.protocol.distance_name} {run.best.distance:,.1f} after step {run.best.step:,}"
+        print_facts({"best": f"{best}, kept as {run.folder / 'best.ckpt'}"})
     print_pictures(run.pictures)
     print_next(f"degas-ray sample {run.name} --grid --out samples.png", home)

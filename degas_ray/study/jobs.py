@@ -87,6 +87,7 @@ def session(home: Path) -> Iterator[Resources]:
     joined = bool(os.environ.get("RAY_ADDRESS"))
     _prepare_environment(joined)
     import ray
+    from ray._private import worker
     from ray._private.ray_logging import global_worker_stdstream_dispatcher
 
     folder = None if joined else _scratch(home)
@@ -101,6 +102,7 @@ def session(home: Path) -> Iterator[Resources]:
             )
         # Ray prints what it thinks of dead workers on stdout, which belongs to results.
         global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
+        worker.print_to_stdstream = _keep_quiet
         total = ray.cluster_resources()
         yield Resources(total.get("CPU", 1.0), total.get("GPU", 0.0), len(ray.nodes()))
     finally:
@@ -227,6 +229,10 @@ def _adapters(queue: Queue) -> tuple[Any, Any]:
             return (dict, ())
 
     return QueueSearcher(), Progress()
+
+
+def _keep_quiet(data: Mapping[str, Any], ignore_prefix: bool) -> None:
+    """Take the place of what prints Ray's messages; a job's end is told by its queue."""
 
 
 @contextmanager

@@ -21,8 +21,9 @@ from degas_ray.gan.group import Group
 from degas_ray.gan.handmade import HANDMADE
 from degas_ray.loop import Progress
 from degas_ray.space import Genotype
+from degas_ray.study.board import Board
 from degas_ray.study.jobs import Resources, session
-from degas_ray.study.relay import Board, Relay, asks, tells
+from degas_ray.study.relay import Relay, asks, tells
 from degas_ray.study.work import Place, training_work
 
 POLL_SECONDS = 0.2

@@ -7,19 +7,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, TypeVar
 
-from degas_ray.config import Config, dump, flatten, from_tree
+from degas_ray import figures
+from degas_ray.config import Config, TrainConfig, dump, flatten, from_tree
 from degas_ray.data import Pack, prepare
 from degas_ray.errors import DivergedError, InputError, Interrupted
 from degas_ray.gan import HANDMADE
 from degas_ray.loop import OnProgress, ShouldStop
 from degas_ray.scores import Scores
 from degas_ray.space import Genotype, find_genotype
+from degas_ray.study.milestones import BEST, Best, keep_if_best
 from degas_ray.study.seeds import derive
 from degas_ray.study.store import check_name, hold, read_json, write_json
 from degas_ray.study.trial import show_beside
 from degas_ray.study.work import (
     Found,
     Place,
+    Trained,
     find_extractor,
     ignore,
     judge,
@@ -83,6 +86,8 @@ class TrainRun:
         parameters: Of the generator.
         macs: Multiply-adds for one image.
         pictures: What they show, to their files.
+        best: The best of the generators that were scored along the way and at the end, which ``best.ckpt`` holds;
+            ``None`` without milestones.
     """
 
     name: str
@@ -95,6 +100,7 @@ class TrainRun:
     parameters: int
     macs: int
     pictures: Mapping[str, str]
+    best: Best | None
 
 
 Result = TypeVar("Result", SearchRun, TrainRun)
@@ -190,6 +196,7 @@ def _train(config: Config, text: str, pack: Pack, place: Place, *, workers: int 
     tracker.image(sample_grid(trained.generator, seed), "grid", full.steps)
     show_beside(trained, pack, place, seed, full.steps)
     tracker.artifact(folder / "generator.ckpt")
+    best = _along_the_way(trained, full, text, scores, place, paths) if trained.milestones else None
     return TrainRun(
         folder.name,
         folder,
@@ -201,7 +208,22 @@ def _train(config: Config, text: str, pack: Pack, place: Place, *, workers: int 
         parameters,
         macs,
         _texts(paths),
+        best,
     )
+
+
+def _along_the_way(
+    trained: Trained, config: TrainConfig, text: str, scores: Scores, place: Place, pictures: dict[str, Path]
+) -> Best:
+    """Draw the curve of the scores up to the last, and return the best of them; its generator is ``best.ckpt``."""
+    name = scores.protocol.distance_name
+    points = [(int(step), distance) for step, distance in trained.milestones.items()] + [(config.steps, scores.fid)]
+    title = f"{name} on {scores.protocol.extractor} features"
+    place.keep(figures.curve([{"step": s, name: d} for s, d in points], "step", [name], title=title), "scores.png")
+    pictures["scores along the way"] = place.folder / "scores.png"
+    best = keep_if_best(place.folder, trained.generator, text, config, Best(*points[-1]))
+    place.tracker.artifact(place.folder / BEST)
+    return best
 
 
 def _workers(asked: int | None, folder: Path) -> int:

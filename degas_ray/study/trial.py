@@ -21,11 +21,11 @@ from degas_ray.scores import Scores
 from degas_ray.space import Genotype
 from degas_ray.study.attempt import Attempt, Context, Report
 from degas_ray.study.hyperparameters import apply
+from degas_ray.study.milestones import HalvedError
 from degas_ray.study.seeds import derive
 from degas_ray.study.store import Row, read_json, write_json
 from degas_ray.study.work import (
     FOUND,
-    HalvedError,
     Place,
     Trained,
     scoring_work,

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from degas_ray.loop import OnProgress, Progress, ShouldStop, log_every
 from degas_ray.scores import Extractor, Reference, Scores, load_extractor, reference_statistics, score
 from degas_ray.search import search
 from degas_ray.space import Genotype
+from degas_ray.study.milestones import Milestones
 from degas_ray.study.seeds import derive
 from degas_ray.study.store import read_json, write_json
 from degas_ray.tracking import Tracker
@@ -66,8 +67,14 @@ class Place:
     on_progress: OnProgress = ignore
     should_stop: ShouldStop = never
 
-    def watch(self, phase: str, seconds: float) -> OnProgress:
-        """Return what a loop reports to: it records, keeps checkpoints at least ``seconds`` apart, and passes on."""
+    def watch(self, phase: str, seconds: float, quota: int | None = None) -> OnProgress:
+        """Return what a loop reports to: it records, keeps checkpoints at least ``seconds`` apart, and passes on.
+
+        Args:
+            phase: Names checkpoints and metrics.
+            seconds: Between two checkpoints.
+            quota: Bytes that the folder's checkpoints may take.
+        """
         last = time.monotonic()
 
         def on_progress(progress: Progress) -> None:
@@ -78,7 +85,7 @@ class Place:
                 self.tracker.metrics(named, progress.step)
             now = time.monotonic()
             if progress.step < progress.steps and (now - last >= seconds or self.should_stop()):
-                save_step(self.folder / phase, progress.state(), phase, progress.step)
+                save_step(self.folder / phase, progress.state(), phase, progress.step, quota=quota, beside=self.folder)
                 last = time.monotonic()
             self.on_progress(Progress(phase, progress.step, progress.steps, progress.metrics, progress.state))
 
@@ -118,18 +125,6 @@ class Found:
     skip_share: float
     margin: float
     warnings: tuple[str, ...]
-
-
-class HalvedError(Exception):
-    """A training was ended at a milestone, because others had come further there.
-
-    Args:
-        milestones: Generator steps to Fréchet distances up to this one.
-    """
-
-    def __init__(self, milestones: Mapping[str, float]) -> None:
-        super().__init__(f"ended at step {list(milestones)[-1]}")
-        self.milestones = dict(milestones)
 
 
 @dataclass(frozen=True)
@@ -218,34 +213,22 @@ def training_work(
     Raises:
         HalvedError: Where ``goes_on`` said no.
     """
-    file, notes = place.folder / "generator.ckpt", place.folder / "milestones.json"
+    file, leads = place.folder / "generator.ckpt", group is None or group.leads
     if file.exists():
         generator, meta = load_generator(file)
         return Trained(generator, **meta["meta"])
     classes = len(pack.classes) if config.supervised else 0
     generator = build_generator(what, config, pack.resolution, classes, seed=derive(seed, "weights"))
-    milestones = dict(read_json(notes) or {})
-    due = [max(1, round(share * config.steps)) for share in sorted(config.milestones)]
-    report = place.watch(phase, config.checkpoint_seconds)
+    score_at = partial(_milestone, scores=scores, pack=pack, place=place, phase=phase, seed=seed)
+    milestones = Milestones(config, place.folder, str(what), score_at, goes_on)
+    report = place.watch(phase, config.checkpoint_seconds, config.checkpoint_quota)
     resume = load_latest(place.folder / phase, phase)
-    if resume is None:  # where the slider over steps begins
+    if resume is None and leads:  # where the slider over steps begins
         place.tracker.image(sample_grid(generator, seed), _series("samples", phase), 0)
-
-    def judge_milestones() -> None:
-        for place_in_order in range(1, len(milestones) + 1):
-            *_, (step, distance) = reached = list(milestones.items())[:place_in_order]
-            if goes_on is not None and not goes_on(step, distance):
-                raise HalvedError(dict(reached))
-
-    judge_milestones()  # those of an attempt that was killed before it had judged
 
     def on_progress(progress: Progress) -> None:
         # Milestones come before the checkpoint: whatever is skipped after a resumption has been scored.
-        for step in due:
-            if str(step) not in milestones and progress.step >= step:
-                milestones[str(step)] = _milestone(generator, scores, pack, place, phase, step, seed)
-                write_json(notes, milestones)
-                judge_milestones()
+        milestones.see(progress, generator)
         if _is_due(progress.step, config.steps):
             place.tracker.image(sample_grid(generator, seed), _series("samples", phase), progress.step)
         report(progress)
@@ -257,15 +240,15 @@ def training_work(
         seed=seed,
         resume=resume,
         group=group,
-        on_progress=on_progress if group is None or group.leads else None,
+        on_progress=on_progress if leads else None,
         should_stop=place.should_stop,
     )
-    best = result.averaged if result.averaged is not None else result.generator
-    facts = {"outcome": result.outcome, "collapsed_at": result.collapsed_at, "milestones": milestones}
-    if group is None or group.leads:
-        save_generator(file, best, str(what), config, facts)
+    kept = result.averaged if result.averaged is not None else result.generator
+    facts = {"outcome": result.outcome, "collapsed_at": result.collapsed_at, "milestones": milestones.reached}
+    if leads:
+        save_generator(file, kept, str(what), config, facts)
         shutil.rmtree(place.folder / phase, ignore_errors=True)
-    return Trained(best, result.outcome, result.collapsed_at, milestones)
+    return Trained(kept, result.outcome, result.collapsed_at, milestones.reached)
 
 
 def scoring_work(
@@ -332,7 +315,7 @@ def _extractor(name: str, cache: Path, weights: Path | None, device: str) -> Ext
 
 
 def _milestone(
-    generator: nn.Module, scores: ScoresConfig, pack: Pack, place: Place, phase: str, step: int, seed: int
+    generator: nn.Module, step: int, *, scores: ScoresConfig, pack: Pack, place: Place, phase: str, seed: int
 ) -> float:
     result = measure(generator, scores, pack, place, seed=seed)
     place.tracker.metrics({f"{phase}/milestone_{name}": value for name, value in result.metrics().items()}, step)
