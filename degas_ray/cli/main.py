@@ -25,6 +25,7 @@ VERBS = {
     "report": "Write a study as one page that opens anywhere.",
     "show": "Draw and describe one genotype.",
     "space": "Count and list a search space.",
+    "experiment": "Run the paper's experiments and ours from files.",
     "data": "List, prepare, check and show image packs.",
     "ui": "Browse studies, runs and pictures in MLflow.",
     "doctor": "Check this machine, and say what to do about each finding.",

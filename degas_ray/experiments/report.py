@@ -1,0 +1,290 @@
+"""An experiment's rows as Markdown and a figure; every number in it is computed from the rows."""
+
+import json
+import statistics as plain
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from degas_ray import figures
+from degas_ray.config import Config, from_tree
+from degas_ray.experiments import statistics
+from degas_ray.experiments.files import FULL, Experiment
+from degas_ray.experiments.plan import planned_trainings
+from degas_ray.experiments.rows import Row
+from degas_ray.experiments.run import current_rows
+from degas_ray.figures import tables
+from degas_ray.figures.strips import Strip, strips
+from degas_ray.scores import Scores
+from degas_ray.space import Space
+from degas_ray.study.importance import importance
+from degas_ray.study.store import Row as TrialRow
+
+GROUPS = (
+    "group",
+    "generators",
+    "seeds",
+    "median",
+    "95 % interval",
+    "against the first",
+    "IS",
+    "parameters",
+    "multiply-adds",
+    "without score",
+)
+FOUND = ("group", "member", "genotype", "decided", "skip share", "margin", "hours")
+INTERVALS = (
+    "Intervals are 95 % percentile bootstrap intervals of the median (9,999 resamples) over generators, each with the "
+    "mean of its training seeds, or over seeds where a group has one generator."
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an experiment came to so far.
+
+    Args:
+        experiment: At one scale.
+        rows: That belong to it.
+        tables: Headings to lines and their columns, in order.
+        sentences: What was found, in words.
+        strips: What the figure shows.
+        distance: What is measured, for the figure's axis.
+    """
+
+    experiment: Experiment
+    rows: tuple[Row, ...]
+    tables: tuple[tuple[str, list[dict[str, Any]], tuple[str, ...]], ...]
+    sentences: tuple[str, ...]
+    strips: tuple[Strip, ...]
+    distance: str
+
+    def figure(self) -> Figure | None:
+        """Return the figure; ``None`` before there is a score."""
+        return strips(self.strips, self.distance) if self.strips else None
+
+    def markdown(self, picture: str = "") -> str:
+        """Return the report.
+
+        Args:
+            picture: The figure's address, where it was written.
+        """
+        experiment = self.experiment
+        scale = "" if experiment.scale == FULL else f" ({experiment.scale} scale)"
+        parts = [f"## {experiment.title}{scale}", experiment.question, f"The paper: {experiment.paper}"]
+        for heading, lines, columns in self.tables:
+            parts += [f"### {heading}", tables.markdown(lines, columns)]
+        if picture:
+            parts.append(f"![{experiment.title}]({picture})")
+        parts += self.sentences
+        parts.append(f"Again: `{experiment.command}`; rows: `{experiment.results.name}`.")
+        return "\n\n".join(parts) + "\n"
+
+    def facts(self) -> dict[str, Any]:
+        """Return the report as plain values."""
+        return {
+            "experiment": self.experiment.name,
+            "scale": self.experiment.scale,
+            "rows": len(self.rows),
+            "tables": {heading: lines for heading, lines, _ in self.tables},
+            "sentences": list(self.sentences),
+        }
+
+
+def report_on(experiment: Experiment) -> Report:
+    """Read an experiment's rows and compute what they say.
+
+    Args:
+        experiment: At one scale.
+
+    Raises:
+        InputError: Where its results cannot be read.
+    """
+    rows = tuple(current_rows(experiment))
+    shown: list[tuple[str, list[dict[str, Any]], tuple[str, ...]]] = []
+    drawn: list[Strip] = []
+    distance, sentences = "", [_progress(experiment, rows)]
+    for training in experiment.trainings:
+        for protocol, own in _by_protocol([row for row in rows if row.training == training]):
+            lines, found = _groups(experiment, training, own)
+            heading = f"Training {training}" + (f" on {own[0].dataset}" if own[0].dataset else "")
+            shown.append((heading, lines, GROUPS))
+            drawn += found
+            if protocol:
+                distance = distance or next(row.distance_name for row in own if row.fid is not None)
+                sentences.append(f"{heading}: {_measured(own)}.")
+    if any(row.training for row in rows):
+        sentences.append(INTERVALS)
+    searches = [row for row in rows if row.kind in ("search", "study")]
+    if searches:
+        shown.append(("What was found", [_found(row) for row in searches], FOUND))
+    sentences += [*_noise(experiment, rows), *_agreements(experiment, rows), *_stability(experiment, rows)]
+    importances = list(_importance(experiment, rows))
+    if importances:
+        shown.append(("Share of the distance's variance, by fANOVA", importances, ("group", "setting", "share")))
+    return Report(experiment, rows, tuple(shown), tuple(sentences), tuple(drawn), distance)
+
+
+def write_report(reports: Sequence[Report], file: Path, title: str = "Evidence") -> None:
+    """Write reports as one Markdown page, its figures in a folder beside it.
+
+    Args:
+        reports: In order.
+        file: Of the page.
+        title: At its top.
+
+    Raises:
+        DegasError: Where it cannot be written.
+    """
+    from degas_ray.files import write_bytes
+
+    folder = file.parent / file.stem
+    parts = [f"# {title}\n\nMade by `degas-ray experiment report`; every number comes from the rows.\n"]
+    for item in reports:
+        figure, address = item.figure(), ""
+        if figure is not None:
+            name = item.experiment.results.with_suffix(".svg").name
+            figures.save(figure, folder / name)
+            address = f"{folder.name}/{name}"
+        parts.append(item.markdown(address))
+    write_bytes(file, "\n".join(parts).encode())
+
+
+def _progress(experiment: Experiment, rows: Sequence[Row]) -> str:
+    done = sum(row.kind == "training" for row in rows)
+    hours = sum(row.seconds for row in rows if row.kind != "trial") / 3600
+    return f"{done} of {planned_trainings(experiment)} trainings are done; {hours:.2g} hours were spent in all."
+
+
+def _by_protocol(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """Yield rows that may be ranked with each other; those without a score go with the first."""
+    protocols = list(dict.fromkeys(row.protocol_hash for row in rows if row.protocol_hash)) or [""]
+    for place, protocol in enumerate(protocols):
+        own = [row for row in rows if row.protocol_hash == protocol or (not row.protocol_hash and not place)]
+        if own:
+            yield protocol, own
+
+
+def _groups(experiment: Experiment, training: str, rows: Sequence[Row]) -> tuple[list[dict[str, Any]], list[Strip]]:
+    lines: list[dict[str, Any]] = []
+    drawn: list[Strip] = []
+    reference: list[float] = []
+    for group in experiment.groups_of(training):
+        own = [row for row in rows if row.group == group]
+        scored = [row for row in own if row.fid is not None]
+        if not own:
+            continue
+        line: dict[str, Any] = {
+            "group": group,
+            "generators": len({row.member for row in own}),
+            "seeds": len({row.seed for row in own}),
+            "without score": len(own) - len(scored),
+        }
+        if scored:
+            values = statistics.units(scored)
+            middle = statistics.median(values)
+            line |= {
+                "median": middle.value,
+                "95 % interval": _interval(middle, "{:,.1f}"),
+                "against the first": _against(values, reference) if reference else None,
+                "IS": plain.median(row.is_mean for row in scored if row.is_mean is not None),
+                "parameters": round(plain.median(row.parameters or 0 for row in scored)),
+                "multiply-adds": round(plain.median(row.macs or 0 for row in scored)),
+            }
+            reference = reference or values
+            drawn.append(Strip(f"training {training}", group, tuple(values), middle.value, middle.low, middle.high))
+        lines.append(line)
+    return lines, drawn
+
+
+def _against(values: Sequence[float], reference: Sequence[float]) -> str:
+    share = statistics.difference(values, reference)
+    return f"{100 * share.value:+.1f} %" + (f" {text}" if (text := _interval(share, "{:+.1f}", 100)) else "")
+
+
+def _interval(estimate: statistics.Estimate, form: str, scale: float = 1.0) -> str | None:
+    if estimate.low is None or estimate.high is None:
+        return None
+    return f"[{form.format(scale * estimate.low)}, {form.format(scale * estimate.high)}]"
+
+
+def _measured(rows: Sequence[Row]) -> str:
+    row = next(row for row in rows if row.protocol)
+    numbers = {name: getattr(row, name) for name in ("fid", "kid", "is_mean", "is_std", "precision", "recall")}
+    numbers |= {"density": row.density, "coverage": row.coverage}
+    protocol = Scores.from_json({**numbers, "protocol": json.loads(row.protocol)}).protocol
+    return (
+        f"{protocol.distance_name} on {protocol.features_name}, {protocol.n_fake:,} samples against "
+        f"{protocol.n_real:,} real images; smaller is better"
+    )
+
+
+def _found(row: Row) -> dict[str, Any]:
+    return {
+        "group": row.group,
+        "member": row.member,
+        "genotype": row.genotype or row.outcome,
+        "decided": f"{100 * (1 - row.entropy_end):.0f} %" if row.entropy_end is not None else None,
+        "skip share": row.skip_share,
+        "margin": row.margin,
+        "hours": row.seconds / 3600,
+    }
+
+
+def _noise(experiment: Experiment, rows: Sequence[Row]) -> Iterator[str]:
+    for training in experiment.trainings:
+        found = statistics.noise([row for row in rows if row.training == training])
+        if found is not None:
+            within, between = found
+            yield (
+                f"Training {training} as a judge: fresh seeds move one generator's distance by {100 * within:.1f} % "
+                f"(standard deviation), generators differ by {100 * between:.1f} %."
+            )
+
+
+def _agreements(experiment: Experiment, rows: Sequence[Row]) -> Iterator[str]:
+    names = list(experiment.trainings)
+    for place, first in enumerate(names):
+        for second in names[place + 1 :]:
+            sides = [[row for row in rows if row.training == name] for name in (first, second)]
+            found = statistics.rank_agreement(*sides)
+            if found is not None:
+                yield (
+                    f"Rank agreement of {first} and {second} over {found.count} generators: Spearman "
+                    f"{found.value:.2f} {_interval(found, '{:.2f}')}."
+                )
+
+
+def _stability(experiment: Experiment, rows: Sequence[Row]) -> Iterator[str]:
+    for name in experiment.generators:
+        own = [row for row in rows if row.group == name and row.kind in ("search", "study") and row.genotype]
+        for n in sorted({row.n for row in own}):
+            search = _config(own[0]).search
+            space = Space(n, search.normal_ops, search.upsample_ops)
+            found = statistics.stability([row.genotype for row in own if row.n == n], space)
+            if found is not None:
+                yield (
+                    f"{found.count} genotypes of {name} (n = {n}) agree in {100 * found.agreement:.0f} % of their "
+                    f"choices; by chance it would be {100 * found.chance:.0f} % (p = {found.p_value:.2g})."
+                )
+
+
+def _importance(experiment: Experiment, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    for study in (row for row in rows if row.kind == "study"):
+        trials = [row for row in rows if row.kind == "trial" and row.key.startswith(f"{study.key}-")]
+        scored = [
+            TrialRow(
+                int(row.key.rpartition("-")[2]), row.outcome, json.loads(row.params), row.seed, distances=(row.fid,)
+            )
+            for row in trials
+            if row.fid is not None
+        ]
+        for key, share in importance(scored, _config(study)).items():
+            yield {"group": f"{study.group} {study.member}", "setting": key, "share": share}
+
+
+def _config(row: Row) -> Config:
+    return from_tree(json.loads(row.settings))

@@ -1,0 +1,204 @@
+"""What rows say: medians with bootstrap intervals, differences, rank agreement, stability of what is found.
+
+What is resampled is what was drawn independently: a group's generators, each with the mean of its training seeds, or
+the seeds where a group has one generator.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from degas_ray.experiments.rows import Row
+from degas_ray.space import Genotype, Space
+
+RESAMPLES = 9999
+RANK_RESAMPLES = 2000  # ranks are slow to resample
+LEVEL = 0.95
+CHANCE_DRAWS = 2000
+FEWEST_RANKED = 4  # generators, below which ranks say nothing
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval.
+
+    Args:
+        value: Of the sample.
+        low: Lower end of the bootstrap interval; ``None`` where one value cannot tell.
+        high: Upper end.
+        count: Independent values.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    count: int
+
+
+@dataclass(frozen=True)
+class Stability:
+    """How alike the genotypes are that independent searches end in.
+
+    Args:
+        agreement: Mean share of equal choices over all pairs.
+        chance: The same for genotypes drawn at random.
+        p_value: How often as many random ones agree as much.
+        count: Genotypes.
+    """
+
+    agreement: float
+    chance: float
+    p_value: float
+    count: int
+
+
+def units(rows: Sequence[Row]) -> list[float]:
+    """Return the independent distances of one group under one training."""
+    by_member: dict[str, list[float]] = {}
+    for row in rows:
+        if row.fid is not None:
+            by_member.setdefault(row.member, []).append(row.fid)
+    if len(by_member) == 1:
+        return next(iter(by_member.values()))
+    return [float(np.mean(values)) for values in by_member.values()]
+
+
+def median(values: Sequence[float]) -> Estimate:
+    """Return the median with its percentile interval (Efron, 1979).
+
+    Args:
+        values: At least one.
+    """
+    middle = float(np.median(values))
+    if len(values) < 2:
+        return Estimate(middle, None, None, len(values))
+    found = stats.bootstrap(
+        (np.asarray(values, float),),
+        np.median,
+        n_resamples=RESAMPLES,
+        confidence_level=LEVEL,
+        method="percentile",
+        random_state=np.random.default_rng(0),
+    ).confidence_interval
+    return Estimate(middle, float(found.low), float(found.high), len(values))
+
+
+def difference(values: Sequence[float], reference: Sequence[float]) -> Estimate:
+    """Return by what share the median of ``values`` lies above that of ``reference``, with its interval."""
+
+    def share(a: NDArray[np.float64], b: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+        return np.asarray(np.median(a, axis=axis) / np.median(b, axis=axis) - 1)
+
+    a, b = np.asarray(values, float), np.asarray(reference, float)
+    count = min(len(a), len(b))
+    if count < 2:
+        return Estimate(float(share(a, b)), None, None, count)
+    found = stats.bootstrap(
+        (a, b),
+        share,
+        n_resamples=RESAMPLES,
+        confidence_level=LEVEL,
+        method="percentile",
+        random_state=np.random.default_rng(0),
+    ).confidence_interval
+    return Estimate(float(share(a, b)), float(found.low), float(found.high), count)
+
+
+def rank_agreement(first: Sequence[Row], second: Sequence[Row]) -> Estimate | None:
+    """Return Spearman's correlation of two trainings' distances over the generators that had both.
+
+    A resample of equal values has no order and counts as 0.
+
+    Returns:
+        The correlation with its interval, or ``None`` where there are fewer than :data:`FEWEST_RANKED` generators.
+    """
+    a, b = _by_generator(first), _by_generator(second)
+    shared = [key for key in a if key in b]
+    if len(shared) < FEWEST_RANKED:
+        return None
+    x, y = np.array([a[key] for key in shared]), np.array([b[key] for key in shared])
+    found = stats.bootstrap(
+        (x, y),
+        _spearman,
+        paired=True,
+        vectorized=False,
+        n_resamples=RANK_RESAMPLES,
+        confidence_level=LEVEL,
+        method="percentile",
+        random_state=np.random.default_rng(0),
+    ).confidence_interval
+    return Estimate(_spearman(x, y), float(found.low), float(found.high), len(shared))
+
+
+def noise(rows: Sequence[Row]) -> tuple[float, float] | None:
+    """Return the spread of one generator's training seeds, and of the generators, as shares of the mean.
+
+    A judge that can tell generators apart has a first number well below the second.
+
+    Returns:
+        Both standard deviations, or ``None`` where no two generators have two seeds each.
+    """
+    by_member: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        if row.fid is not None:
+            by_member.setdefault((row.group, row.member), []).append(row.fid)
+    repeated = [values for values in by_member.values() if len(values) > 1]
+    if len(repeated) < 2:
+        return None
+    mean = float(np.mean([np.mean(values) for values in repeated]))
+    within = float(np.sqrt(np.mean([np.var(values, ddof=1) for values in repeated])))
+    between = float(np.std([np.mean(values) for values in repeated], ddof=1))
+    return within / mean, between / mean
+
+
+def stability(texts: Sequence[str], space: Space) -> Stability | None:
+    """Return how alike genotypes are, against genotypes drawn uniformly from ``space``.
+
+    A choice is a map's direct operation, or its residual input with its operation (or that it has none).
+
+    Args:
+        texts: Genotypes of one ``n``; fewer than two have nothing to agree on.
+        space: That they were found in.
+    """
+    if len(texts) < 2:
+        return None
+    agreement = _agreement([Genotype.parse(text) for text in texts])
+    draw = np.random.default_rng(0)
+    seeds = draw.integers(0, 2**62, size=(CHANCE_DRAWS, len(texts)))
+    by_chance = [_agreement([space.random(int(seed)) for seed in row]) for row in seeds]
+    as_much = sum(value >= agreement for value in by_chance)
+    return Stability(agreement, float(np.mean(by_chance)), (1 + as_much) / (1 + CHANCE_DRAWS), len(texts))
+
+
+def _agreement(genotypes: Sequence[Genotype]) -> float:
+    shares = []
+    for one, other in combinations(genotypes, 2):
+        same = [a == b for a, b in zip(_choices(one), _choices(other), strict=True)]
+        shares.append(sum(same) / len(same))
+    return float(np.mean(shares))
+
+
+def _choices(genotype: Genotype) -> list[str]:
+    chosen = []
+    for feature_map in genotype.maps:
+        *residual, direct = feature_map.inputs
+        chosen += [direct.op, "".join(f"{edge.op}({edge.source})" for edge in residual)]
+    return chosen
+
+
+def _by_generator(rows: Sequence[Row]) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if row.fid is not None:
+            found.setdefault(row.genotype, []).append(row.fid)
+    return {key: float(np.mean(values)) for key, values in found.items()}
+
+
+def _spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    if len(set(x.tolist())) == 1 or len(set(y.tolist())) == 1:
+        return 0.0
+    return float(stats.spearmanr(x, y).statistic)
