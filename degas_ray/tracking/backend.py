@@ -62,6 +62,7 @@ PERMANENT = frozenset(
 # Retries are ours (a queue on disk), so mlflow's own give up early; nothing is sent to anybody else.
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # a server's client would print them among the results
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
@@ -107,6 +108,7 @@ def client(uri: str) -> Any:
     from mlflow.tracking import MlflowClient
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.model_registry").setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # locked: said once, by us
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
