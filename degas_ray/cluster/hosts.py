@@ -1,0 +1,156 @@
+"""The hosts of a cluster, and the one that is this machine.
+
+Ray's own launcher (``ray up``) reaches every host over SSH, also a head at 127.0.0.1: on a laptop without a server for
+it that is a connection refused. So a cluster of this machine alone is started with the same commands, run here.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from degas_ray.cluster import commands
+from degas_ray.cluster.file import ClusterFile
+from degas_ray.cluster.processes import describe, end_processes, find_processes, ray_folder
+from degas_ray.cluster.state import ClusterFolder, State
+from degas_ray.errors import DegasError, InputError
+
+LOOPBACK = "127.0.0.1"
+START_SECONDS = 180.0
+LOG_CHARACTERS = 2000
+Say = Callable[[str], None]
+
+
+class Hosts(Protocol):
+    """How commands come onto the hosts of a cluster."""
+
+    def start(self, say: Say) -> None:
+        """Start Ray on every host."""
+
+    def run(self, command: str) -> str:
+        """Run a shell command on the head and return what it prints."""
+
+    def reach(self) -> AbstractContextManager[str]:
+        """Give the address of the dashboard from here, while it is needed."""
+
+    def end(self, say: Say) -> list[str]:
+        """End every process of the cluster on every host; return those that are left, with their host."""
+
+
+class Here:
+    """This machine as the whole cluster.
+
+    Args:
+        file: The cluster's.
+        folder: Of the cluster on this machine.
+        state: Ports and Python.
+    """
+
+    def __init__(self, file: ClusterFile, folder: ClusterFolder, state: State) -> None:
+        self.file, self.folder, self.state = file, folder, state
+
+    def start(self, say: Say) -> None:
+        """Run the file's start commands, or ours, on this machine."""
+        say(f"starting Ray on this machine ({LOOPBACK} only)")
+        self.folder.root.mkdir(parents=True, exist_ok=True)
+        self.folder.log.write_bytes(b"")
+        ray = self.file.ray
+        given = [*ray.get("initialization_commands", []), *ray.get("setup_commands", [])]
+        given += ray.get("head_setup_commands", [])
+        for command in [*given, *self._head_commands()]:
+            self._start(command)
+
+    def _head_commands(self) -> list[str]:
+        given = self.file.ray.get("head_start_ray_commands")
+        if given:
+            return list(given)
+        agent, client = free_port(LOOPBACK), free_port(LOOPBACK)
+        more = (
+            f"--node-ip-address={LOOPBACK} --dashboard-agent-listen-port={agent} --ray-client-server-port={client} "
+            "--include-log-monitor=false"
+        )
+        state = self.state
+        folder = str(ray_folder(state.mark))
+        ports = {"gcs": state.gcs, "dashboard": state.dashboard}
+        return [commands.start_head(state.python, state.mark, folder, **ports, more=more)]
+
+    def _start(self, command: str) -> None:
+        with self.folder.log.open("ab") as log:
+            done = subprocess.run(
+                ["bash", "-c", command],
+                env={**os.environ, **self._environment(), "RAY_HEAD_IP": LOOPBACK},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the launcher, not for what it has started
+                timeout=START_SECONDS,
+                check=False,
+            )
+        if done.returncode:
+            end = self.folder.log.read_text(encoding="utf-8", errors="replace")[-LOG_CHARACTERS:]
+            raise DegasError(f"Ray did not start; the end of {self.folder.log}:\n{end}")
+
+    def run(self, command: str) -> str:
+        """Run a shell command and return what it prints."""
+        done = subprocess.run(
+            ["bash", "-c", command],
+            env={**os.environ, **self._environment()},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            start_new_session=True,
+            check=False,
+        )
+        if done.returncode:
+            raise DegasError(done.stderr.strip()[-LOG_CHARACTERS:] or f"{command} ended with {done.returncode}")
+        return done.stdout
+
+    @contextmanager
+    def reach(self) -> Iterator[str]:
+        """Give the dashboard's address."""
+        yield f"http://{LOOPBACK}:{self.state.dashboard}"
+
+    def end(self, say: Say) -> list[str]:
+        """End every process of the cluster on this machine and remove Ray's session."""
+        count = len(find_processes(self.state.mark))
+        say(f"ending {count} processes on this machine")
+        left = end_processes(self.state.mark)
+        if not left:
+            shutil.rmtree(ray_folder(self.state.mark), ignore_errors=True)
+        return [f"{LOOPBACK}  {describe(process)}" for process in left]
+
+    def _environment(self) -> Mapping[str, str]:
+        return commands.environment(self.state.mark, str(self.folder.token), here=True)
+
+
+def free_port(host: str, wished: int | None = None, name: str = "port") -> int:
+    """Return ``wished`` or a port that nobody listens on.
+
+    Raises:
+        InputError: Where ``wished`` is taken.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, wished or 0))
+        except OSError as error:
+            raise InputError(f"{name}: {wished} on {host}: {error.strerror}; choose another one") from None
+        return int(probe.getsockname()[1])
+
+
+def is_free(host: str, port: int) -> bool:
+    """Return whether nobody listens there."""
+    try:
+        free_port(host, port)
+    except InputError:
+        return False
+    return True
+
+
+def tail(path: Path) -> str:
+    """Return the end of a log."""
+    return path.read_text(encoding="utf-8", errors="replace")[-LOG_CHARACTERS:]

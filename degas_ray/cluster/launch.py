@@ -1,0 +1,395 @@
+"""A cluster from its start to its end: Ray on every host, MLflow on the head, studies as jobs, nothing left behind."""
+
+import json
+import logging
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from degas_ray.cluster import job as jobs
+from degas_ray.cluster.file import ClusterFile
+from degas_ray.cluster.hosts import LOOPBACK, Here, Hosts, Say, free_port, is_free
+from degas_ray.cluster.keeper import Task
+from degas_ray.cluster.state import ClusterFolder, State, changed, settings_file
+from degas_ray.config import dump
+from degas_ray.errors import DegasError, InputError
+
+HEALTH_SECONDS = 300.0  # for every host to join
+POLL_SECONDS = 0.5
+PORTS = {"gcs": 6379, "dashboard": 8265, "tracking": 5000}  # of a head that is a host of its own
+JOBS = "job"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster that its file describes, up or not.
+
+    Args:
+        file: Its YAML.
+        folder: What this machine knows of it.
+        state: The same, read.
+        hosts: How to reach it.
+    """
+
+    file: ClusterFile
+    folder: ClusterFolder
+    state: State
+    hosts: Hosts
+
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        """Yield Ray's client for jobs.
+
+        Raises:
+            InputError: Where the cluster is not up.
+        """
+        down = InputError(f"the cluster {self.file.name} is not up; type 'degas-ray launch {self.file.path}'")
+        if not self.state.started:
+            raise down
+        self.folder.authenticate()
+        from ray.job_submission import JobSubmissionClient
+
+        logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # it tells of web sockets
+        with self.hosts.reach() as address:
+            try:
+                yield JobSubmissionClient(address)
+            except ConnectionError:
+                raise down from None
+
+    def with_state(self, **changes: Any) -> "Cluster":
+        """Return the cluster with other facts, which are kept on the disk."""
+        state = changed(self.state, changes)
+        self.folder.write(state)
+        return open_cluster(self.file, self.folder.home, state)
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a cluster stands.
+
+    Args:
+        cluster: Its name.
+        up: Whether it answers.
+        nodes: Hosts that have joined.
+        expected: Hosts that the file asks for, at least.
+        cpus: Of all of them.
+        gpus: Of all of them.
+        study: The last one.
+        job: Its Ray job.
+        job_status: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED; empty without one.
+        tracking: Address of MLflow.
+        dashboard: Address of Ray's dashboard, on the head's loopback.
+        hours: Since the start.
+        dollars_per_hour: Of the hosts that there are at least, and of all that there may be.
+        last: The last line of the study's log.
+    """
+
+    cluster: str
+    up: bool
+    nodes: int
+    expected: int
+    cpus: float
+    gpus: float
+    study: str
+    job: str
+    job_status: str
+    tracking: str
+    dashboard: str
+    hours: float
+    dollars_per_hour: tuple[float, float] | None
+    last: str
+
+
+def open_cluster(file: ClusterFile, home: Path, state: State | None = None) -> Cluster:
+    """Return a cluster; nothing is contacted or started.
+
+    Args:
+        file: Its YAML.
+        home: The home directory on this machine.
+        state: Facts to use in the place of those on the disk.
+    """
+    folder = ClusterFolder(home, file.name)
+    state = state or folder.read() or _first_state(file, folder)
+    if file.here:
+        return Cluster(file, folder, state, Here(file, folder, state))
+    from degas_ray.cluster.ssh import OverSsh
+
+    return Cluster(file, folder, state, OverSsh(file, folder, state))
+
+
+def launch_study(cluster: Cluster, say: Say, *, resume: bool = False, cwd: Path | None = None) -> Cluster:
+    """Start a cluster where it is not up, and a study on it as a job; its log is not waited for.
+
+    Args:
+        cluster: From :func:`open_cluster`.
+        say: Told what is done.
+        resume: Go on with the last study of this cluster, or with ``degas.name``.
+        cwd: Where relative paths of the settings begin on this machine.
+
+    Returns:
+        The cluster with its study and job.
+
+    Raises:
+        InputError: Where a study runs already, or there is none to go on with.
+        DegasError: Where a host does not join or a server does not start; what was started has been ended then.
+    """
+    study = _study_name(cluster, resume)
+    cluster.folder.make_token()
+    cluster.folder.authenticate()
+    if not _answers(cluster):
+        cluster = _start(cluster, say)
+    with cluster.client() as client:
+        _refuse_second(client, cluster)
+        settings = settings_file(cluster.folder, study, dump(cluster.file.config))
+        number = sum(1 for item in client.list_jobs() if str(item.submission_id).startswith(f"{study}-{JOBS}"))
+        name = f"{study}-{JOBS}-{number + 1}-{int(time.time())}"
+        entry, upload = _entrypoint(cluster, study, settings, resume, cwd or Path.cwd())
+        variables = {"DEGAS_RAY_TRACKING_URI": cluster.state.tracking}
+        jobs.submit(client, entry, name, variables, upload)
+    say(f"study {study} runs as the job {name}")
+    studies = cluster.state.studies + int(not resume and cluster.file.degas.name is None)
+    return cluster.with_state(study=study, job=name, studies=studies)
+
+
+def find_status(cluster: Cluster) -> Status:
+    """Return how a cluster stands; a cluster that does not answer is not up."""
+    file, state = cluster.file, cluster.state
+    cluster.folder.authenticate()
+    nodes = _nodes(cluster) if state.started else []
+    status = last = ""
+    if nodes and state.job:
+        with cluster.client() as client:
+            status, last = _job_facts(client, state.job)
+    price = file.price
+    return Status(
+        cluster=file.name,
+        up=bool(nodes),
+        nodes=len(nodes),
+        expected=1 + int(file.workers.least),
+        cpus=sum(node.resources_total.get("CPU", 0.0) for node in nodes),
+        gpus=sum(node.resources_total.get("GPU", 0.0) for node in nodes),
+        study=state.study,
+        job=state.job,
+        job_status=status,
+        tracking=state.tracking,
+        dashboard=f"http://{LOOPBACK}:{state.dashboard}",
+        hours=(time.time() - state.started) / 3600 if nodes else 0.0,
+        dollars_per_hour=(price.least, price.most) if price is not None else None,
+        last=last,
+    )
+
+
+def pause_study(cluster: Cluster) -> str:
+    """Pause the study that runs; its results and checkpoints stay. Return its job's last status.
+
+    Raises:
+        InputError: Where none runs.
+    """
+    with cluster.client() as client:
+        status, _ = _job_facts(client, cluster.state.job) if cluster.state.job else ("", "")
+        if status not in ("PENDING", "RUNNING"):
+            ended = f"; {cluster.state.study} has {status}" if status else ""
+            raise InputError(f"no study runs on {cluster.file.name}{ended}")
+        return jobs.stop_job(client, cluster.state.job)
+
+
+def read_log(cluster: Cluster) -> str:
+    """Return what the last study has said so far.
+
+    Raises:
+        InputError: Where there is none on this cluster.
+    """
+    if not cluster.state.job:
+        raise InputError(f"no study was launched with {cluster.file.path} yet")
+    with cluster.client() as client:
+        try:
+            return jobs.without_preamble(client.get_job_logs(cluster.state.job))
+        except RuntimeError:
+            raise InputError(
+                f"the cluster was started anew since {cluster.state.study}; its log is gone, its results are not"
+            ) from None
+
+
+def bring_down(cluster: Cluster, say: Say) -> list[str]:
+    """Pause the study, end every process of the cluster on every host, and look that none is left.
+
+    Returns:
+        The processes that are left, which should be none.
+    """
+    cluster.folder.authenticate()
+    if cluster.state.started and _answers(cluster):
+        try:
+            pause_study(cluster)
+            say(f"study {cluster.state.study} is paused and kept")
+        except InputError:
+            pass  # none runs
+    left = cluster.hosts.end(say)
+    if not left:
+        cluster.folder.write(changed(cluster.state, {"started": 0.0}))
+    return left
+
+
+def _start(cluster: Cluster, say: Say) -> Cluster:
+    state = _with_ports(cluster.state, cluster.file)
+    cluster = open_cluster(cluster.file, cluster.folder.home, state)
+    try:
+        cluster.hosts.start(say)
+        cluster = cluster.with_state(started=time.time())
+        _wait_for_hosts(cluster, say)
+        task = _keeper(cluster)
+        if task.port or task.idle:
+            say(f"starting MLflow at {state.tracking}" if task.port else "watching for idleness")
+            cluster.hosts.run(f"{state.python} -m degas_ray.cluster.keeper {shlex.quote(json.dumps(asdict(task)))}")
+    except BaseException:
+        say("the start failed: ending what was started")
+        cluster.hosts.end(say)
+        cluster.folder.write(changed(state, {"started": 0.0}))
+        raise
+    return cluster
+
+
+def _keeper(cluster: Cluster) -> Task:
+    state, degas = cluster.state, cluster.file.degas
+    log = cluster.folder.root / "keeper.log" if cluster.file.here else Path("~/.degas-ray") / state.mark / "keeper.log"
+    return Task(
+        mark=state.mark,
+        log=str(log),
+        home=state.home,
+        host=degas.tracking.host,
+        port=0 if degas.tracking.uri is not None else int(state.tracking.rpartition(":")[2]),
+        dashboard=f"http://{LOOPBACK}:{state.dashboard}",
+        idle=degas.idle_shutdown or 0.0,
+        cloud=cluster.file.provider != "local",
+    )
+
+
+def _wait_for_hosts(cluster: Cluster, say: Say) -> None:
+    """Wait until every host that the file asks for has joined, and not the head alone.
+
+    Raises:
+        DegasError: With those that have, where others do not in five minutes.
+    """
+    expected = 1 + int(cluster.file.workers.least)
+    deadline = time.monotonic() + HEALTH_SECONDS
+    seen = -1
+    while time.monotonic() < deadline:
+        nodes = _nodes(cluster)
+        if len(nodes) >= expected:
+            say(f"{len(nodes)} of {expected} hosts are up")
+            return
+        if len(nodes) != seen and expected > 1:
+            say(f"{len(nodes)} of {expected} hosts are up; waiting for the others")
+            seen = len(nodes)
+        time.sleep(POLL_SECONDS)
+    there = ", ".join(node.node_ip for node in _nodes(cluster)) or "none"
+    raise DegasError(
+        f"{expected} hosts should have joined within {HEALTH_SECONDS:.0f} s; there are: {there}. "
+        "'degas-ray doctor --cluster' looks for what stops a host"
+    )
+
+
+def _nodes(cluster: Cluster) -> list[Any]:
+    """Return Ray's nodes that are alive; none where the cluster does not answer."""
+    from ray.util.state import list_nodes
+    from ray.util.state.exception import RayStateApiException
+
+    with cluster.hosts.reach() as address:
+        try:
+            nodes = list_nodes(address=address, timeout=10, raise_on_missing_output=False)
+        except (RayStateApiException, OSError, RuntimeError):
+            return []
+    return [node for node in nodes if node.state == "ALIVE"]
+
+
+def _answers(cluster: Cluster) -> bool:
+    return bool(cluster.state.started) and bool(_nodes(cluster))
+
+
+def _refuse_second(client: Any, cluster: Cluster) -> None:
+    for item in client.list_jobs():
+        if item.submission_id == cluster.state.job and not item.status.is_terminal():
+            file = cluster.file.path
+            raise InputError(
+                f"study {cluster.state.study} runs on {cluster.file.name}; follow it with 'degas-ray attach {file}', "
+                f"or pause it with 'degas-ray stop {file}'"
+            )
+
+
+def _job_facts(client: Any, job: str) -> tuple[str, str]:
+    try:
+        status = str(client.get_job_status(job).value)
+        lines = jobs.without_preamble(client.get_job_logs(job)).rstrip().splitlines()
+    except RuntimeError:
+        return "", ""  # of a cluster that was started anew since
+    return status, lines[-1] if lines else ""
+
+
+def _study_name(cluster: Cluster, resume: bool) -> str:
+    degas, state, file = cluster.file.degas, cluster.state, cluster.file.path
+    if resume:
+        name = degas.name or state.study
+        if not name:
+            raise InputError(f"no study was launched with {file} yet; leave --resume out")
+        return name
+    if degas.name is None:
+        number = state.studies + 1
+        while cluster.file.here and (Path(state.home) / "studies" / f"{cluster.file.name}-{number}").exists():
+            number += 1
+        return f"{cluster.file.name}-{number}"
+    if cluster.file.here and (Path(state.home) / "studies" / degas.name).exists():
+        raise InputError(
+            f"there is a study {degas.name} already; go on with 'degas-ray launch {file} --resume', "
+            "or change degas.name"
+        )
+    return degas.name
+
+
+def _entrypoint(cluster: Cluster, study: str, settings: Path, resume: bool, cwd: Path) -> tuple[str, str | None]:
+    """Return the driver's command, and the folder that goes to a head which does not see this machine's files."""
+    here = cluster.file.here
+    words = [cluster.state.python, "-m", "degas_ray.cli.main", "tune", "--home", cluster.state.home]
+    file = str(settings) if here else settings.name
+    words += ["--resume", study] if resume else ["--name", study, "--config", file]
+    enter = f"cd {shlex.quote(str(cwd))} && " if here else ""
+    return f"{enter}exec {shlex.join(words)}", None if here else str(settings.parent)
+
+
+def _first_state(file: ClusterFile, folder: ClusterFolder) -> State:
+    degas = file.degas
+    home = degas.storage.home or str(folder.home)
+    return State(mark=folder.mark, python=degas.python or sys.executable, home=home, gcs=0, dashboard=0, tracking="")
+
+
+def _with_ports(state: State, file: ClusterFile) -> State:
+    """Return the state with every port settled; on this machine those of the last time, where they are free."""
+    degas = file.degas
+    wished = {"gcs": degas.ports.gcs, "dashboard": degas.ports.dashboard, "tracking": degas.tracking.port}
+    before = {"gcs": state.gcs, "dashboard": state.dashboard, "tracking": _port(state.tracking)}
+    ports: dict[str, int] = {}
+    for name, port in wished.items():
+        if not file.here:
+            ports[name] = port or PORTS[name]
+        elif port is None and before[name] and is_free(LOOPBACK, before[name]):
+            ports[name] = before[name]
+        else:
+            ports[name] = free_port(LOOPBACK, port, f"degas.{'ports.' if name != 'tracking' else ''}{name}")
+    return changed(
+        state,
+        {
+            "gcs": ports["gcs"],
+            "dashboard": ports["dashboard"],
+            "tracking": degas.tracking.uri or f"http://{degas.tracking.host}:{ports['tracking']}",
+            "home": degas.storage.home or state.home,
+            "python": degas.python or sys.executable,
+        },
+    )
+
+
+def _port(address: str) -> int:
+    text = address.rpartition(":")[2]
+    return int(text) if text.isdigit() else 0
