@@ -28,6 +28,12 @@ VERBS = {
     "experiment": "Run the paper's experiments and ours from files.",
     "data": "List, prepare, check and show image packs.",
     "ui": "Browse studies, runs and pictures in MLflow.",
+    "launch": "Start a cluster and run a study on it.",
+    "status": "Say how a cluster and its study stand.",
+    "attach": "Follow the log of a cluster's study.",
+    "logs": "Print the log of a cluster's study.",
+    "stop": "Pause a cluster's study; its results stay.",
+    "down": "End a cluster and look that nothing is left.",
     "doctor": "Check this machine, and say what to do about each finding.",
 }
 EXIT_INTERRUPTED = 130
