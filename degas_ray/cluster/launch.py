@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from degas_ray.cluster import job as jobs
 from degas_ray.cluster.file import ClusterFile
@@ -23,6 +24,7 @@ HEALTH_SECONDS = 300.0  # for every host to join
 POLL_SECONDS = 0.5
 PORTS = {"gcs": 6379, "dashboard": 8265, "tracking": 5000}  # of a head that is a host of its own
 JOBS = "job"
+HEAD = "head"  # as degas.tracking.host: the head's own address
 
 
 @dataclass(frozen=True)
@@ -241,10 +243,15 @@ def _start(cluster: Cluster, say: Say) -> Cluster:
         cluster.hosts.start(say)
         cluster = cluster.with_state(started=time.time())
         _wait_for_hosts(cluster, say)
+        if cluster.file.degas.tracking.host == HEAD and cluster.file.degas.tracking.uri is None:
+            address = cluster.hosts.run("hostname -I").split()[0]
+            cluster = cluster.with_state(tracking=f"http://{address}:{_port(cluster.state.tracking)}")
         task = _keeper(cluster)
         if task.port or task.idle:
-            say(f"starting MLflow at {state.tracking}" if task.port else "watching for idleness")
-            cluster.hosts.run(f"{state.python} -m degas_ray.cluster.keeper {shlex.quote(json.dumps(asdict(task)))}")
+            say(f"starting MLflow at {cluster.state.tracking}" if task.port else "watching for idleness")
+            cluster.hosts.run(
+                f"{cluster.state.python} -m degas_ray.cluster.keeper {shlex.quote(json.dumps(asdict(task)))}"
+            )
     except BaseException:
         say("the start failed: ending what was started")
         cluster.hosts.end(say)
@@ -260,8 +267,8 @@ def _keeper(cluster: Cluster) -> Task:
         mark=state.mark,
         log=str(log),
         home=state.home,
-        host=degas.tracking.host,
-        port=0 if degas.tracking.uri is not None else int(state.tracking.rpartition(":")[2]),
+        host=urlsplit(state.tracking).hostname or LOOPBACK,
+        port=0 if degas.tracking.uri is not None else _port(state.tracking),
         dashboard=f"http://{LOOPBACK}:{state.dashboard}",
         idle=degas.idle_shutdown or 0.0,
         cloud=cluster.file.provider != "local",

@@ -50,7 +50,10 @@ class Tracking(Section):
     """The MLflow server that the study records with."""
 
     uri: str | None = Field(None, description="one that is there already; null: one is started on the head")
-    host: str = Field("127.0.0.1", description="where the head's listens; workers elsewhere need the head's address")
+    host: str = Field(
+        "127.0.0.1",
+        description="where the head's listens; 'head' for the head's own address, which workers elsewhere need",
+    )
     port: Port | None = Field(None, description="null: 5000, or a free one on this machine")
 
 

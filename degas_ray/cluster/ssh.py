@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,11 @@ class OverSsh:
         """Return Ray's part of the file with our mounts, and our start commands where it has none."""
         state, ray = self.state, dict(self.file.ray)
         upload = str(self.folder.root / "upload")
-        ray["file_mounts"] = {**ray.get("file_mounts", {}), f"~/.degas-ray/{state.mark}": upload}
+        ray["file_mounts"] = {
+            **ray.get("file_mounts", {}),
+            f"~/.degas-ray/{state.mark}": upload,
+            "~/.degas-ray/requirements.txt": f"{upload}/requirements.txt",
+        }
         exports = f"export {commands.assignments(self._environment())}; cd /;"
         folder = f"/tmp/degas-ray-{state.mark}"
         more = "--autoscaling-config=~/ray_bootstrap_config.yaml"
@@ -146,6 +151,7 @@ class OverSsh:
         package = Path(degas_ray.__file__).parent
         shutil.copytree(package, upload / "code" / package.name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy2(self.folder.token, upload / "token")
+        (upload / "requirements.txt").write_text("\n".join(requirements()) + "\n", encoding="utf-8")
 
     def _environment(self) -> Mapping[str, str]:
         own = commands.environment(self.state.mark, f"{self.away}/token", here=False)
@@ -192,6 +198,13 @@ class OverSsh:
         from ray.autoscaler.sdk import get_head_node_ip
 
         return str(get_head_node_ip(str(self.yaml)))
+
+
+def requirements() -> list[str]:
+    """Return what the hosts' Python must have: this package's needs, with Ray in the very version that is here."""
+    needs = [text.partition(";")[0].strip() for text in metadata.requires("degas-ray") or () if "extra ==" not in text]
+    others = [text for text in needs if not text.startswith("ray[")]
+    return [f"ray[default,tune]=={metadata.version('ray')}", *others]
 
 
 def _listens(port: int) -> bool:

@@ -56,6 +56,18 @@ def test_the_repositorys_file_is_this_machine_alone() -> None:
     assert file.config.dataset == "digits"
 
 
+@pytest.mark.parametrize(("name", "most"), [("on-prem", 2), ("aws", 8), ("gcp", 8)])
+def test_the_examples_fit_rays_schema_and_ours(name: str, most: int) -> None:
+    file = read_cluster(REPOSITORY / "experiments" / "clusters" / f"{name}.yaml")
+    assert (file.here, file.workers.most) == (False, most)
+    assert file.degas.storage.home == "/shared/degas-runs"
+    if name != "on-prem":
+        workers = file.ray["available_node_types"]["spot"]["node_config"]
+        assert workers.get("scheduling", {}).get("provisioningModel") == "SPOT" or (
+            workers["InstanceMarketOptions"]["MarketType"] == "spot"
+        )
+
+
 def test_a_rack_with_its_price_and_budget(tmp_path: Path) -> None:
     file = read_cluster(written(tmp_path))
     assert not file.here
