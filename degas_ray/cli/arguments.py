@@ -22,7 +22,9 @@ RUN_HELP = (
     "RUN is a run's name or its folder, a study's name (its promoted generator), an MLflow run id, "
     "models:/NAME@champion, or a generator.ckpt."
 )
+EXPORT_HELP = "Or what 'degas-ray export' wrote: its folder, or the file in it."
 GENERATOR_FILE = "generator.ckpt"
+EXPORTED_FILES = (GENERATOR_FILE, "generator.safetensors", "generator.pt", "generator.onnx")  # any of export's formats
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -90,9 +92,14 @@ def settings_of(generator: Path) -> dict[str, Any]:
     return {}
 
 
+def exported_in(folder: Path) -> Path | None:
+    """Return the generator file in a run's folder or an export's, if there is one."""
+    return next((folder / name for name in EXPORTED_FILES if (folder / name).is_file()), None)
+
+
 def _inside(folder: Path, text: str) -> Path:
-    file = folder / GENERATOR_FILE
-    if not file.is_file():
+    file = exported_in(folder)
+    if file is None:
         raise InputError(
             f"{text} has no {GENERATOR_FILE}: its training has not ended; go on with --resume {folder.name}"
         )

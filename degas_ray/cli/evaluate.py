@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from degas_ray.cli.arguments import RUN_HELP, find_generator, settings_of
+from degas_ray.cli.arguments import EXPORT_HELP, RUN_HELP, exported_in, find_generator, settings_of
 from degas_ray.cli.common import (
     Verb,
     build_config,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     cls=Verb,
     help="Score a trained generator, a folder of images or a pack against real images: Fréchet distance, inception "
     "score, kernel distance, precision, recall, density and coverage, with the protocol of all of them.\n\n"
-    f"{RUN_HELP} Or a folder of image files, or a pack (*.arrow).",
+    f"{RUN_HELP} {EXPORT_HELP} Or a folder of image files, or a pack (*.arrow).",
     examples={
         "evaluate digits-1": "the generator that a study promoted, against the study's own images",
         "evaluate train-1 --samples 10000 --seed 1 --json": "more samples, another draw",
@@ -80,7 +80,7 @@ def _images_at(path: Path) -> Path | None:
     """Return the folder of images or the pack that is meant, if none of a run's files is."""
     if path.suffix == ".arrow":
         return path
-    return path if path.is_dir() and not (path / "generator.ckpt").exists() else None
+    return path if path.is_dir() and exported_in(path) is None else None
 
 
 def _batches(
@@ -95,10 +95,12 @@ def _batches(
         count = 0 if isinstance(source, Path) else len(source)  # a folder is counted while it is read
         return counted(image_batches(source, config.scores.batch), count, view, "score"), config.resolution, {}
     assert file is not None
-    from degas_ray.gan import generate, load_generator
+    from degas_ray.gan import Frozen, generate, open_generator
 
-    generator, meta = load_generator(file)
+    generator, meta = open_generator(file)
     count, bn = config.scores.samples, config.scores.bn
+    if isinstance(generator, Frozen):
+        bn = "running"
     batches = generate(generator, count, seed=config.seed, batch=config.scores.batch, bn=bn)
     return counted(batches, count, view, "score"), int(meta["resolution"]), {"bn": bn, "checkpoint": _kept(meta)}
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from degas_ray.cli.arguments import RUN_HELP, find_generator
+from degas_ray.cli.arguments import EXPORT_HELP, RUN_HELP, find_generator
 from degas_ray.cli.common import (
     Verb,
     emit_json,
@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 @click.command(
     "sample",
     cls=Verb,
-    help=f"Draw images from a trained generator: a folder of PNGs, one grid, or a pack.\n\n{RUN_HELP}",
+    help=f"Draw images from a trained generator: a folder of PNGs, one grid, or a pack.\n\n{RUN_HELP} {EXPORT_HELP}",
     examples={
         "sample digits-1 --grid --out samples.png": "one picture of the generator that a study promoted",
         "sample models:/degas-ray-digits-1@champion -n 1000 --out images": "a folder of 1,000 PNGs",
+        "sample generator --grid --out samples.png": "from the folder that 'degas-ray export' wrote",
         "sample digits-1 -n 10000 --pack images.arrow --seed 1": "a pack, to train or score something with",
     },
 )
@@ -51,7 +52,9 @@ if TYPE_CHECKING:
     "--batch", type=click.IntRange(1), metavar="N", default=100, show_default=True, help="Images a forward pass."
 )
 @click.option(
-    "--bn", type=click.Choice(["batch", "running"]), default="batch", show_default=True, help="Statistics of BN."
+    "--bn",
+    type=click.Choice(["batch", "running"]),
+    help="Statistics of BN.  [default: batch; of a TorchScript or ONNX file running, which it has for good]",
 )
 @seed_option
 @home_option
@@ -71,9 +74,14 @@ def command(
     as_json: bool,
 ) -> None:
     target = _target(out, grid, pack)
-    from degas_ray.gan import generate, load_generator
+    from degas_ray.gan import Frozen, generate, open_generator
 
-    generator, meta = load_generator(find_generator(run, home))
+    file = find_generator(run, home)
+    generator, meta = open_generator(file)
+    frozen = isinstance(generator, Frozen)
+    if frozen and bn == "batch":
+        raise click.UsageError(f"--bn: {file} has the statistics of its training for good; give --bn running")
+    bn = bn or ("running" if frozen else "batch")
     classes = int(meta["num_classes"])
     count = count or (8 * classes if grid and classes else 64)
     labels = [index * classes // count for index in range(count)] if classes else None

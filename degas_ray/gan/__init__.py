@@ -4,6 +4,7 @@ from degas_ray.gan.build import build_critic, build_generator
 from degas_ray.gan.export import FORMATS, export_generator
 from degas_ray.gan.files import load_generator, save_generator
 from degas_ray.gan.frameworks import FRAMEWORKS, PRESETS
+from degas_ray.gan.frozen import Frozen, open_generator
 from degas_ray.gan.handmade import HANDMADE
 from degas_ray.gan.sampling import generate
 from degas_ray.gan.sizes import count_sizes
@@ -14,6 +15,7 @@ __all__ = [
     "FRAMEWORKS",
     "HANDMADE",
     "PRESETS",
+    "Frozen",
     "TrainResult",
     "build_critic",
     "build_generator",
@@ -21,6 +23,7 @@ __all__ = [
     "export_generator",
     "generate",
     "load_generator",
+    "open_generator",
     "save_generator",
     "train",
 ]

@@ -19,8 +19,8 @@ from degas_ray.space import Genotype
 
 KIND = "generator"
 FACTS = "degas_ray"  # the key under which exported files keep what a generator is
-_LARGEST = 2**16  # no real size; products of larger ones overflow
-_SIZES = ("width", "latent_dim", "resolution", "num_classes")
+LARGEST = 2**16  # no real size; products of larger ones overflow
+SIZES = ("width", "latent_dim", "resolution", "num_classes")
 
 
 def save_generator(
@@ -41,7 +41,7 @@ def save_generator(
     facts = {
         "what": name_of(generator),
         "name": what,
-        **{name: int(getattr(generator, name)) for name in _SIZES},
+        **{name: int(getattr(generator, name)) for name in SIZES},
         "config": config.model_dump(mode="json"),
         "meta": dict(meta or {}),
     }
@@ -60,8 +60,8 @@ def load_generator(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """
     state = _read_safetensors(path) if path.suffix == ".safetensors" else checkpoint.load(path, KIND)
     facts = dict(state.meta)
-    what, sizes = facts.get("what"), {name: facts.get(name) for name in _SIZES}
-    if not isinstance(what, str) or any(type(size) is not int or not 0 <= size <= _LARGEST for size in sizes.values()):
+    what, sizes = facts.get("what"), {name: facts.get(name) for name in SIZES}
+    if not isinstance(what, str) or any(type(size) is not int or not 0 <= size <= LARGEST for size in sizes.values()):
         raise CheckpointError(f"{path} does not say which generator it holds; train one with degas-ray train")
     try:
         # Without memory: sizes that the weights do not bear out must not be allocated. And a text from a file is a

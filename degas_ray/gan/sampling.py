@@ -58,7 +58,7 @@ def _generate(
     asked: Tensor | None,
     device: torch.device | str | None,
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    place = next(generator.parameters()).device if device is None else torch.device(device)
+    place = _device_of(generator) if device is None else torch.device(device)
     latent_dim: int = generator.latent_dim  # type: ignore[assignment]
     classes: int = generator.num_classes  # type: ignore[assignment]
     noise = torch.Generator().manual_seed(seed)
@@ -74,6 +74,10 @@ def _generate(
         with torch.no_grad(), statistics(generator.to(place), bn):
             images = generator(z.to(place), None if classed is None else classed.to(place))
         yield to_uint8(images[: min(batch, count - start)])
+
+
+def _device_of(generator: nn.Module) -> torch.device:
+    return next((parameter.device for parameter in generator.parameters()), torch.device("cpu"))
 
 
 def to_uint8(images: Tensor) -> npt.NDArray[np.uint8]:

@@ -1,9 +1,11 @@
 """search, train, evaluate, sample and export on the smallest real runs; one home for all of them."""
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from click.testing import CliRunner
@@ -49,6 +51,12 @@ def searched(home: Path) -> dict:
 @pytest.fixture(scope="module")
 def trained(home: Path, searched: dict) -> dict:
     return facts("train", searched["run_id"], "--home", home, "--config", home / "small.yaml", "--name", "t1")
+
+
+@pytest.fixture(scope="module")
+def conditional(home: Path) -> dict:
+    config = ("--home", home, "--config", home / "small.yaml", "--supervised", "--name", "t2", "--steps", "1")
+    return facts("train", "dcgan", *config)
 
 
 def test_search_prints_its_genotype_and_keeps_it(home: Path, searched: dict) -> None:
@@ -135,9 +143,8 @@ def test_export_loads_without_this_package(home: Path, trained: dict, tmp_path: 
     assert space["load"]()(torch.zeros(2, 4)).shape == (2, 3, 16, 16)
 
 
-def test_supervised_grid_has_a_row_a_class(home: Path, tmp_path: Path) -> None:
-    config = ("--home", home, "--config", home / "small.yaml", "--supervised", "--name", "t2", "--steps", "1")
-    assert facts("train", "dcgan", *config)["generator"] == "dcgan"
+def test_supervised_grid_has_a_row_a_class(home: Path, conditional: dict, tmp_path: Path) -> None:
+    assert conditional["generator"] == "dcgan"
     found = facts("sample", "t2", "--home", home, "--grid", "--out", tmp_path / "g.png")
     assert found["images"] == 80
     assert Image.open(tmp_path / "g.png").size == (8 * 66 + 2, 10 * 66 + 2)
@@ -206,3 +213,61 @@ def test_a_taken_folder_is_left_as_it_is(home: Path, trained: dict, tmp_path: Pa
         assert result.exit_code == 2
         assert "is there already" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("kind", ["python", "safetensors", "torchscript", "onnx"])
+@pytest.mark.parametrize("name", ["t1", "t2"])
+def test_sample_draws_the_same_images_from_every_export(
+    home: Path, trained: dict, conditional: dict, kind: str, name: str, tmp_path: Path
+) -> None:
+    files = json.loads(run("export", name, "--home", home, "--out", tmp_path / "e", "--format", kind, "--json").stdout)
+    common = ("--home", home, "-n", "12", "--seed", "3", "--bn", "running")
+    facts("sample", name, *common, "--pack", tmp_path / "own.arrow")
+    facts("sample", tmp_path / "e", *common, "--pack", tmp_path / "folder.arrow")
+    own, exported = open_pack(tmp_path / "own.arrow"), open_pack(tmp_path / "folder.arrow")
+    # Another order of additions may move a pixel to the next of 256 values.
+    assert np.abs(own.images.astype(int) - exported.images).max() <= 1
+    assert (own.labels is None) == (name == "t1")
+    assert own.labels is None or np.array_equal(own.labels, exported.labels)
+    if kind in ("torchscript", "onnx"):
+        found = facts("sample", files["files"][0], "--home", home, "--grid", "--out", tmp_path / "g.png")
+        assert found["bn"] == "running"
+        result = run("sample", tmp_path / "e", "--home", home, "--bn", "batch", "--out", tmp_path / "d")
+        assert result.exit_code == 2
+        assert "has the statistics of its training for good; give --bn running" in result.stderr
+    scores = facts("evaluate", tmp_path / "e", "--home", home, "--config", home / "small.yaml", "--dataset", "digits")
+    assert scores["protocol"]["bn"] == ("running" if kind in ("torchscript", "onnx") else "batch")
+
+
+@pytest.mark.parametrize("kind", ["torchscript", "onnx"])
+def test_damaged_and_foreign_exports_are_refused(home: Path, trained: dict, kind: str, tmp_path: Path) -> None:
+    made = json.loads(run("export", "t1", "--home", home, "--out", tmp_path / "e", "--format", kind, "--json").stdout)
+    whole = Path(made["files"][0])
+    half = tmp_path / f"half{whole.suffix}"
+    half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    other = tmp_path / f"other{whole.suffix}"
+    if kind == "torchscript":
+        torch.jit.save(torch.jit.trace(torch.nn.Linear(4, 4), torch.zeros(1, 4)), str(other))
+    else:
+        model = onnx.load(whole)
+        del model.metadata_props[:]
+        onnx.save(model, other)
+    pickled = tmp_path / f"pickle{whole.suffix}"
+    pickled.write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    for file, part in ((half, "is damaged or no"), (other, "was not written by degas-ray export"), (pickled, "or no")):
+        result = run("sample", file, "--home", home, "--grid", "--out", tmp_path / "g.png")
+        assert (result.exit_code, result.stdout) == (2, ""), result.exception
+        assert file.name in result.stderr
+        assert part in result.stderr
+    assert not (tmp_path / "g.png").exists()
+    assert not (tmp_path / "sprung").exists()
+
+
+class Trap:
+    """Writes a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.write_text, (self.path, "sprung")
