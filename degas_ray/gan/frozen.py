@@ -103,11 +103,13 @@ def _onnx(path: Path) -> tuple[Compute, str]:
     except known as error:
         raise CheckpointError(f"{path} is damaged or no ONNX file ({_first(error)})") from None
 
+    failing: tuple[type[Exception], ...] = (*known, ValueError)
+
     def compute(z: Tensor, labels: Tensor | None) -> Tensor:
         given = {"z": z.numpy()} | ({} if labels is None else {"labels": labels.numpy()})
         try:
             (images,) = session.run(None, given)
-        except (*known, ValueError) as error:
+        except failing as error:
             raise RuntimeError(str(error)) from None
         return torch.from_numpy(images)
 
