@@ -14,6 +14,7 @@ import yaml
 
 from degas_ray.doctor.findings import Finding
 from degas_ray.errors import InputError
+from degas_ray.files import path_of
 
 SSH_PORT = 22
 SECONDS = 5.0
@@ -61,7 +62,7 @@ def read_cluster(path: Path) -> Hosts:
     key = auth.get("ssh_private_key") if isinstance(auth, dict) else None
     if key is not None and not isinstance(key, str):
         raise InputError(f"{path}: auth.ssh_private_key: got {key!r}, expected the path of a private key")
-    return Hosts(path, provider["type"], _addresses(path, provider), Path(key).expanduser() if key else None)
+    return Hosts(path, provider["type"], _addresses(path, provider), path_of(key) if key else None)
 
 
 def _addresses(path: Path, provider: dict[str, Any]) -> tuple[str, ...]:

@@ -5,9 +5,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from degas_ray.config import TrainConfig
+from degas_ray.config import Config, TrainConfig, from_tree
 from degas_ray.errors import GenotypeError, InputError
 from degas_ray.files import path_of
 from degas_ray.gan import build_generator, count_sizes, load_generator
@@ -122,30 +122,30 @@ def _has_generator(home: Path, name: str) -> bool:
 def _of_training(folder: Path) -> Entry:
     task, scores = read_json(folder / "task.json") or {}, read_json(folder / "scores.json")
     config = task.get("config")
-    if not isinstance(config, Mapping) or task.get("role") != "train":
+    if not isinstance(config, dict) or task.get("role") != "train":
         raise InputError(f"{folder.name} is no training; compare trainings, studies or genotypes")
     if scores is None or not (folder / "generator.ckpt").is_file():
         raise InputError(f"{folder.name} has no scores yet; go on with 'degas-ray train --resume {folder.name}'")
     generator, _ = load_generator(folder / "generator.ckpt")
     parameters, macs = count_sizes(generator)
     sizes = {"parameters": parameters, "macs": macs}
-    return _scored(folder.name, OURS, config, "full", Scores.from_json(scores), sizes)
+    return _scored(folder.name, OURS, from_tree(config), "full", Scores.from_json(scores), sizes)
 
 
 def _of_study(home: Path, name: str) -> Entry:
     result, state = load_study(home, name), StudyFolder(home.absolute(), name).read()
-    spent = state["spent"]
+    spent, config = state["spent"], from_tree(state["config"])
     cost = {"hours": spent["seconds"] / 3600, "gpu_days": spent["gpu_seconds"] / 86400 or None}
     if result.promotion is not None:
         sizes = {"parameters": result.promotion.parameters, "macs": result.promotion.macs}
         scores = Scores.from_json(result.promotion.scores)
-        return _scored(name, f"{OURS}; champion of {name}", state["config"], "full", scores, sizes | cost)
+        return _scored(name, f"{OURS}; champion of {name}", config, "full", scores, sizes | cost)
     row = next((row for row in result.rows if row.genotype == result.winner and row.scores), None)
     if row is None:
         raise InputError(f"study {name} has no scores yet; go on with 'degas-ray tune --resume {name}'")
     sizes = {"parameters": row.parameters, "macs": row.macs}
     source = f"{OURS}; winner of {name}, short training"
-    return _scored(name, source, state["config"], "proxy", Scores.from_json(row.scores), sizes | cost)
+    return _scored(name, source, config, "proxy", Scores.from_json(row.scores), sizes | cost)
 
 
 def _of_run(run_id: str, home: Path) -> Entry:
@@ -161,13 +161,13 @@ def _of_run(run_id: str, home: Path) -> Entry:
     if value is None or not value.get("scores"):
         raise InputError(f"run {run_id} ({run.name}) has no scores; choose a trial, a training or a study")
     study = StudyFolder(home.absolute(), run.tags.get("degas.study", "")).read()
-    phase = "full" if run.role == "promotion" else "proxy"
+    phase: Literal["proxy", "full"] = "full" if run.role == "promotion" else "proxy"
     sizes = {key: value[key] for key in ("parameters", "macs") if value.get(key)}
-    return _scored(run.name, OURS, study["config"], phase, Scores.from_json(value["scores"]), sizes)
+    return _scored(run.name, OURS, from_tree(study["config"]), phase, Scores.from_json(value["scores"]), sizes)
 
 
 def _scored(
-    name: str, source: str, config: Mapping[str, Any], phase: str, scores: Scores, facts: Mapping[str, Any]
+    name: str, source: str, config: Config, phase: Literal["proxy", "full"], scores: Scores, facts: Mapping[str, Any]
 ) -> Entry:
     protocol = scores.protocol
     words = f"{protocol.distance_name} on {protocol.features_name}" if not protocol.is_fid else "FID"
@@ -175,8 +175,8 @@ def _scored(
     return Entry(
         name=name,
         source=source,
-        dataset=str(config["dataset"]),
-        supervised=bool(config[phase]["supervised"]),
+        dataset=config.dataset,
+        supervised=getattr(config, phase).supervised,
         is_mean=scores.is_mean,
         is_std=scores.is_std,
         distance=scores.fid,

@@ -23,10 +23,13 @@ def importance(rows: Sequence[Row], config: Config) -> dict[str, float]:
     if len(scored) < FEWEST or len({row.score for row in scored}) == 1:
         return {}
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    space = tuned(config)
+    # A strategy may leave settings alone.
+    space = {key: spread for key, spread in tuned(config).items() if all(key in row.params for row in scored)}
+    if not space:
+        return {}
     study = optuna.create_study()
     for row in scored:
-        params = {key: row.params.get(key) for key in space}
+        params = {key: row.params[key] for key in space}
         study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=row.score))
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     shares = optuna.importance.get_param_importances(study, evaluator=evaluator)

@@ -15,7 +15,7 @@ from degas_ray.space import Genotype
 from degas_ray.study.attempt import Attempt, Context, Report
 from degas_ray.study.pareto import ranked
 from degas_ray.study.seeds import derive
-from degas_ray.study.store import Row, write_json
+from degas_ray.study.store import Row, Size, write_json
 from degas_ray.study.trial import proxy_work, show_beside
 from degas_ray.study.work import record_genotype, sample_grid, scoring_work, size_of, training_work
 from degas_ray.tracking import Tracking, model_card
@@ -68,8 +68,8 @@ class Promotion:
     folder: str
     outcome: str
     scores: Mapping[str, Any]
-    parameters: int
-    macs: int
+    parameters: Size
+    macs: Size
     run_id: str
     model: str = ""
     version: int = 0

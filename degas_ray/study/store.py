@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from degas_ray.errors import InputError
 from degas_ray.files import checked
@@ -21,6 +23,7 @@ from degas_ray.files import write_json as write_json
 VERSION = 1
 _KEYS = {"config": dict, "trials": int, "spent": dict}  # of study.json
 _SPENT = ("seconds", "gpu_seconds")
+Size = Annotated[int, Field(ge=0, lt=2**63)]
 LOCK_SECONDS = 30.0  # a worker of a killed driver is gone well before
 POLL_SECONDS = 0.1
 
@@ -78,8 +81,8 @@ class Row:
     n: int = 0
     scores: Mapping[str, Any] = field(default_factory=dict)
     distances: tuple[float, ...] = ()
-    parameters: int = 0
-    macs: int = 0
+    parameters: Size = 0
+    macs: Size = 0
     entropy: tuple[float, float] | None = None
     seconds: float = 0.0
     reused: str = ""

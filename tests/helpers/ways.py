@@ -126,10 +126,9 @@ def _typable(text: str) -> str:
 
 def _put(tree: object, path: list[str], leaf: object) -> None:
     for name in path[:-1]:
-        assert isinstance(tree, dict)
-        tree = tree[name]
-    assert isinstance(tree, dict)
-    tree[path[-1]] = leaf
+        tree = tree.get(name) if isinstance(tree, dict) else None
+    if isinstance(tree, dict):  # what was put before may have taken the section away
+        tree[path[-1]] = leaf
 
 
 YAML_TRAPS = [
