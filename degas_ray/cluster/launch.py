@@ -24,6 +24,8 @@ HEALTH_SECONDS = 300.0  # for every host to join
 POLL_SECONDS = 0.5
 PORTS = {"gcs": 6379, "dashboard": 8265, "tracking": 5000}  # of a head that is a host of its own
 JOBS = "job"
+# They tell of web sockets and uploads.
+CHATTY = ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 HEAD = "head"  # as degas.tracking.host: the head's own address
 
 
@@ -56,7 +58,8 @@ class Cluster:
         self.folder.authenticate()
         from ray.job_submission import JobSubmissionClient
 
-        logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # it tells of web sockets
+        for name in CHATTY:
+            logging.getLogger(name).setLevel(logging.WARNING)
         with self.hosts.reach() as address:
             try:
                 yield JobSubmissionClient(address)

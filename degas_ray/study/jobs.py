@@ -22,6 +22,8 @@ from typing import Any, Protocol
 
 import psutil
 
+from degas_ray.errors import InputError
+
 SOCKET_PATH = 107  # bytes that a Unix socket's path may have
 SESSION_PATH = 66  # of which Ray takes so many below its folder
 OBJECT_STORE = 128 * 2**20  # bytes; images come from the pack, only messages go through Ray
@@ -104,11 +106,51 @@ def session(home: Path) -> Iterator[Resources]:
         global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
         worker.print_to_stdstream = _keep_quiet
         total = ray.cluster_resources()
-        yield Resources(total.get("CPU", 1.0), total.get("GPU", 0.0), len(ray.nodes()))
+        yield Resources(total.get("CPU", 1.0), total.get("GPU", 0.0), sum(node["Alive"] for node in ray.nodes()))
     finally:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_shared(folder: Path, resources: Resources) -> None:
+    """Refuse a folder that is not the same one on every node of a cluster.
+
+    Raises:
+        InputError: With the nodes that do not see what the driver writes there.
+    """
+    if resources.nodes < 2:
+        return
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    probe = folder / f".shared-{secrets.token_hex(8)}"
+    probe.touch()
+    try:
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        seen = ray.get(
+            [
+                ray.remote(_sees)
+                .options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
+                .remote(str(probe))
+                for node in nodes
+            ]
+        )
+    finally:
+        probe.unlink(missing_ok=True)
+    apart = [node["NodeManagerAddress"] for node, sees in zip(nodes, seen, strict=True) if not sees]
+    if apart:
+        raise InputError(
+            f"{folder} is not the same folder on every host: {', '.join(apart)} cannot see what is written there. "
+            "Set degas.storage.home to a folder that all hosts mount (NFS, EFS, Filestore), and launch again"
+        )
+
+
+def _sees(path: str) -> bool:
+    folder = Path(path).parent
+    if folder.is_dir():
+        list(folder.iterdir())  # a network file system may remember that a file was not there
+    return Path(path).exists()
 
 
 def run_jobs(

@@ -16,7 +16,7 @@ from degas_ray.study import promote
 from degas_ray.study.estimate import Estimate
 from degas_ray.study.events import Event, OnEvent
 from degas_ray.study.hyperparameters import own_values, tuned
-from degas_ray.study.jobs import Job, Queue, Resources, run_jobs, session
+from degas_ray.study.jobs import Job, Queue, Resources, check_shared, run_jobs, session
 from degas_ray.study.monitor import Monitor
 from degas_ray.study.opened import Opened, begin, end, open_folder, prepare_study
 from degas_ray.study.proposals import Proposals
@@ -146,6 +146,7 @@ def _run(study: Opened) -> None:
         total = min(total, config.study.budget.trials)
     study.on_event(Event("plan", steps=total, text=folder.name))
     with session(folder.home) as resources:
+        check_shared(folder.root, resources)
         study.gpus = config.study.gpus if config.study.gpus is not None else float(resources.gpus >= 1)
         concurrent = config.study.concurrent or resources.fitting(config.study.cpus, study.gpus)
         lag = study.state.setdefault("lag", LAG * concurrent)
