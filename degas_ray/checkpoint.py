@@ -10,6 +10,7 @@ import pickle
 import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,7 @@ _UNREADABLE = (
     RuntimeError,
     TypeError,
     ValueError,
+    zlib.error,
 )
 
 
