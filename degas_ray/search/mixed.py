@@ -177,9 +177,12 @@ def _norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 def add_up(terms: list[Tensor]) -> Tensor:
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
+    """Return the sum of ``terms``, written into the first of them that owns its memory: they are not used again."""
+    total, *others = sorted(terms, key=Tensor._is_view)
+    if total._is_view():
+        total = total + others.pop() if others else total
+    for term in others:
+        total.add_(term)
     return total
 
 
