@@ -122,6 +122,7 @@ class TrainConfig(Section):
     critics: Count = Field(2, description="dropout critics made consistent (cagan)")
     auxiliary_critic: NonNegative = Field(1.0, description="weight of the classifier loss on real images")
     auxiliary_generator: NonNegative = Field(0.1, description="weight of the classifier loss on generated images")
+    label_rate: Positive = Field(1.0, description="rate of conditional BN's class scales and shifts, times lr")
     ema: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="averaging of generator weights; 0 is off")
     clip: NonNegative = Field(0.0, description="largest gradient norm; 0 is off")
     precision: Precision = "float32"
@@ -179,7 +180,9 @@ class StudyConfig(Section):
     early_stop: bool = Field(False, description="successive halving on the proxy's milestones")
     max_parameters: Count | None = Field(None, description="larger generators are not trained")
     repeats: Count = Field(1, description="proxy trainings of a genotype already trained under the same settings")
-    strategy: Literal["glo-darts", "random", "evolution", "reinforce"] = "glo-darts"
+    strategy: Literal["glo-darts", "random", "evolution", "reinforce"] = Field(
+        "glo-darts", description="a search a trial; or its genotype drawn, evolved, or written by a controller"
+    )
     rerank: RerankConfig = RerankConfig()
     promote: bool = Field(True, description="train the winner to full length and register it as champion")
     budget: BudgetConfig = BudgetConfig()

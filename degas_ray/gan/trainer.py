@@ -17,6 +17,7 @@ from degas_ray.gan.build import build_critic
 from degas_ray.gan.collapse import CollapseWatch, diversity
 from degas_ray.gan.frameworks import FRAMEWORKS, Batch, Fakes, Terms
 from degas_ray.gan.group import Group
+from degas_ray.gan.rates import build_adam, parameters_of, set_rate
 from degas_ray.loop import OnProgress, Progress, ShouldStop, log_every, pick_device
 
 # Settings that may differ between a checkpoint and the run that goes on from it.
@@ -138,8 +139,8 @@ class Trainer:
         self.averaged = copy.deepcopy(generator).eval().requires_grad_(False) if config.ema else None
         self.noise = self.group.noise(self.device, seed)
         self.batches = Batches(pack, config.batch, seed, device=self.device, dequantise=True)
-        self.generator_adam = self._adam(generator, config.lr)
-        self.critic_adam = self._adam(self.critic, config.critic_lr)
+        self.generator_adam = build_adam(generator, config.lr, config)
+        self.critic_adam = build_adam(self.critic, config.critic_lr, config)
         self.step = 0
         self.history: list[dict[str, float]] = []
         self.watch = CollapseWatch()
@@ -154,8 +155,8 @@ class Trainer:
         """Run the critic's steps and one generator step, at this step's rates."""
         if self.config.decay == "linear":
             remaining = 1 - self.step / self.config.steps
-            self.generator_adam.param_groups[0]["lr"] = self.config.lr * remaining
-            self.critic_adam.param_groups[0]["lr"] = self.config.critic_lr * remaining
+            set_rate(self.generator_adam, self.config.lr * remaining, self.config)
+            set_rate(self.critic_adam, self.config.critic_lr * remaining, self.config)
         for _ in range(self.config.critic_steps):
             self._critic_step()
         self._generator_step()
@@ -261,7 +262,7 @@ class Trainer:
 
     def _descend(self, name: str, terms: Terms, adam: torch.optim.Adam) -> None:
         loss = torch.stack(list(terms.values())).sum()
-        parameters = adam.param_groups[0]["params"]
+        parameters = parameters_of(adam)
         # Only these gradients are computed: the generator's step leaves the critic's weights out.
         gradients = torch.autograd.grad(loss, parameters)
         loss, *rest = self.group.mean([loss, *terms.values(), *gradients])
@@ -292,9 +293,6 @@ class Trainer:
                 f"the training diverged at generator step {int(self._bad)} of {self.config.steps}: "
                 f"a loss is not finite ({terms}); lower lr and critic_lr, or set clip to 1"
             )
-
-    def _adam(self, module: nn.Module, rate: float) -> torch.optim.Adam:
-        return torch.optim.Adam(module.parameters(), rate, betas=self.config.betas, fused=True)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")

@@ -26,7 +26,7 @@ SMALL = {
 }  # fmt: skip
 CASES: dict[str, dict[str, Any]] = {
     **{name: {"framework": name} for name in FRAMEWORKS},
-    "supervised": {"supervised": True, "ema": 0.5, "clip": 1.0},
+    "supervised": {"supervised": True, "ema": 0.5, "clip": 1.0, "label_rate": 3.0},
 }
 # Adam divides by a gradient's size, so it makes much of the rounding of gradients that should be zero; what it is given
 # is compared far more closely below.

@@ -48,7 +48,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(
     every: int,
 ) -> None:
     monkeypatch.setattr("degas_ray.gan.trainer.log_every", lambda _steps: every)
-    config = variant(settings, framework=name, supervised=supervised, ema=0.9, clip=1.0)
+    config = variant(settings, framework=name, supervised=supervised, ema=0.9, clip=1.0, label_rate=3.0)
     classes = 3 if supervised else 0
     whole = run(config, pack, classes=classes)
     seen: list[Progress] = []
@@ -155,6 +155,19 @@ def test_the_first_adam_step_by_hand(pack: Pack, settings: TrainConfig) -> None:
     moved, gradient = loop.critic.score.weight.detach() - before, loop.critic.score.weight.grad
     assert gradient is not None
     assert torch.allclose(moved, -0.01 * gradient.sign(), rtol=1e-3)
+
+
+def test_class_scales_and_shifts_have_their_own_rate(pack: Pack, settings: TrainConfig) -> None:
+    config = variant(settings, supervised=True, lr=0.01, label_rate=5.0, generator_batch=60)
+    loop = Trainer(config, build_generator("degas-cifar10", config, 8, 3), pack, 0)
+    before = {name: p.detach().clone() for name, p in loop.generator.named_parameters()}
+    loop.advance()
+    for name, parameter in loop.generator.named_parameters():
+        largest = (parameter.detach() - before[name]).abs().max().item()
+        assert largest == pytest.approx(0.05 if name.endswith(("scale", "shift")) else 0.01, rel=1e-2), name
+    loop.advance()  # at three quarters of both
+    assert [group["lr"] for group in loop.generator_adam.param_groups] == pytest.approx([0.0075, 0.0375])
+    assert [group["lr"] for group in loop.critic_adam.param_groups] == pytest.approx([0.00075])
 
 
 def test_averaged_weights_by_hand(pack: Pack, settings: TrainConfig) -> None:
