@@ -299,7 +299,7 @@ def _wait_for_hosts(cluster: Cluster, say: Say) -> None:
     there = ", ".join(node.node_ip for node in _nodes(cluster)) or "none"
     raise DegasError(
         f"{expected} hosts should have joined within {HEALTH_SECONDS:.0f} s; there are: {there}. "
-        "'degas-ray doctor --cluster' looks for what stops a host"
+        f"'degas-ray doctor {cluster.file.path}' looks for what stops a host"
     )
 
 
