@@ -50,6 +50,7 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
         "tune": "the embedded study: digits, a few minutes on two cores",
         "tune --dataset stl --name stl-first --trials 12": "STL-10 at 48x48",
         "tune --dataset cifar10 --dry-run": "what a study would do and cost; nothing is run",
+        "tune --strategy evolution --trials 16": "no searches: genotypes crossed and mutated by their proxy's score",
         "tune --resume digits-1": "go on with a study that was stopped, from its last checkpoints",
         "tune --resume digits-1 --extend-trials 4": "four trials more",
         "tune --set search.steps=1000 --set study.tune=[search.lr,search.alpha_lr]": "other settings",
@@ -58,6 +59,11 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
 @config_options
 @click.option("--name", metavar="STUDY", help="Name of the study.  [default: the dataset and a number]")
 @click.option("--trials", type=int, metavar="N", help="Trials to run.")
+@click.option(
+    "--strategy",
+    metavar="NAME",
+    help="glo-darts, or genotypes by random, evolution or reinforce.  [default: glo-darts]",
+)
 @click.option(
     "--objectives", metavar="A,B", callback=_names, help="fid, or fid with parameters or macs (Pareto front)."
 )
@@ -77,6 +83,7 @@ def command(
     /,
     name: str | None,
     trials: int | None,
+    strategy: str | None,
     objectives: list[str] | None,
     max_parameters: int | None,
     repeats: int | None,
@@ -100,6 +107,7 @@ def command(
         raise click.UsageError("--extend-trials goes with --resume STUDY; for a new study use --trials")
     overrides = {
         "study.trials": trials,
+        "study.strategy": strategy,
         "study.objectives": objectives,
         "study.max_parameters": max_parameters,
         "study.repeats": repeats,

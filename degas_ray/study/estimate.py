@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from degas_ray.config import Config, TrainConfig
+from degas_ray.study.strategies import GLO_DARTS
 
 
 @dataclass
@@ -54,7 +55,10 @@ class Estimate:
             promotion: Whether the winner will be trained, and has not been begun.
         """
         proxy, search = self._seconds(("proxy", "score")), self._seconds(("search",))
-        if search is None and not trials and not any(phase == "search" for phase, _, _ in self._at.values()):
+        searching = self.config.study.strategy == GLO_DARTS
+        if not searching or (
+            search is None and not trials and not any(phase == "search" for phase, _, _ in self._at.values())
+        ):
             search = 0.0
         full = self._promotion() if promotion else 0.0
         running = [self._rest(phase, step, proxy) for phase, step, _ in self._at.values()]

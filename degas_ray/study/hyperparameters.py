@@ -8,6 +8,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from degas_ray.config import Config, flatten, from_tree
 from degas_ray.errors import ConfigError
+from degas_ray.study.strategies import distributions, make_strategy, space_of
 
 # The paper's values: n 1 (and 2 in its ablation), lr 0.3 and 0.03, alpha_lr 3e-4, alpha_weight_decay 1e-3, both terms
 # of the loss alike, no warm-up, no penalty; it is silent on the latents, whose start and rate are GLO's choices.
@@ -28,9 +29,13 @@ RANGES: dict[str, BaseDistribution] = {
 def tuned(config: Config) -> dict[str, BaseDistribution]:
     """Return what a study of ``config`` tunes: dotted keys to ranges, widened to hold the config's own values.
 
+    Where another strategy than the search itself proposes genotypes, these are its choices of operations.
+
     Raises:
-        ConfigError: Where ``study.tune`` names a key that has no range.
+        ConfigError: Where ``study.tune`` names a key that has no range, or the strategy does not go with the rest.
     """
+    if make_strategy(config) is not None:
+        return distributions(space_of(config))
     unknown = [key for key in config.study.tune if key not in RANGES]
     if unknown:
         raise ConfigError(_unknown(key) for key in unknown)
@@ -40,9 +45,9 @@ def tuned(config: Config) -> dict[str, BaseDistribution]:
 
 
 def own_values(config: Config) -> dict[str, Any]:
-    """Return the config's own values of what is tuned: the first trial of a study."""
+    """Return the config's own values of what is tuned: the first trial of a study that searches."""
     flat = flatten(config)
-    return {key: flat[key] for key in tuned(config)}
+    return {key: flat[key] for key in tuned(config) if key in flat}
 
 
 def apply(config: Config, params: Mapping[str, Any]) -> Config:
@@ -55,7 +60,8 @@ def apply(config: Config, params: Mapping[str, Any]) -> Config:
     tree = config.model_dump()
     for key, value in params.items():
         section, _, name = key.partition(".")
-        tree[section][name] = value
+        if section in tree:  # choices of operations are no settings
+            tree[section][name] = value
     return from_tree(tree)
 
 

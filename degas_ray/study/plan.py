@@ -24,6 +24,7 @@ from degas_ray.space import Space, count_parameters
 from degas_ray.study.estimate import makespan
 from degas_ray.study.hyperparameters import own_values, tuned
 from degas_ray.study.proposals import Proposals
+from degas_ray.study.strategies import GLO_DARTS, make_strategy
 
 SAMPLE_IMAGES = 512  # enough to measure a step, cheap to read
 MEASURED = 6  # steps of each loop
@@ -73,7 +74,15 @@ def make_plan(config: Config, home: Path) -> Plan:
     concurrent = config.study.concurrent or max(1, int((psutil.cpu_count() or 1) / config.study.cpus))
     # No results, hence a lag that reaches back to the first trial.
     lag = config.study.trials
-    proposals = Proposals(None, space, first, objectives=len(config.study.objectives), seed=config.seed, lag=lag)
+    proposals = Proposals(
+        None,
+        space,
+        first,
+        objectives=len(config.study.objectives),
+        seed=config.seed,
+        lag=lag,
+        strategy=make_strategy(config),
+    )
     trials = tuple(proposals.ask().params for _ in range(config.study.trials))
     with tempfile.TemporaryDirectory(prefix="degas-ray-plan-") as scratch:
         pack, images, data = _open(config, home.absolute(), Path(scratch))
@@ -140,6 +149,8 @@ def _measure(
 
 
 def _search_seconds(config: Config, pack: Pack, images: int | None) -> float:
+    if config.study.strategy != GLO_DARTS:
+        return 0.0
     # From the first step on as it is after the warm-up, and without the compiler, which pays for itself or is not used.
     settings = config.search.model_copy(update={"warmup": 0.0, "compile": "off"})
     pace = _Pace()

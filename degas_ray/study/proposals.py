@@ -20,6 +20,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from degas_ray.study.seeds import derive
+from degas_ray.study.strategies import Result, Strategy
 
 STUDY_NAME = "degas-ray"
 STARTUP = 10  # Optuna's own default: random proposals before its model begins
@@ -60,6 +61,7 @@ class Proposals:
         seed: The study's.
         lag: How many trials back results are taken from.
         patient: Wait for those results in the first proposals too, which do not depend on them but whose trials do.
+        strategy: Proposes in the place of Optuna's sampler.
     """
 
     def __init__(
@@ -72,10 +74,12 @@ class Proposals:
         seed: int,
         lag: int,
         patient: bool = False,
+        strategy: Strategy | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space, self._first = dict(space), dict(first)
-        self._seed, self._lag, self._patient = seed, lag, patient
+        self._seed, self._lag, self._strategy = seed, lag, strategy
+        self._patient = patient or (strategy is not None and strategy.waits)
         self._directions = [StudyDirection.MINIMIZE] * objectives
         storage = None
         if journal is not None:
@@ -108,7 +112,10 @@ class Proposals:
         """Propose the next trial; it is in the journal, in one write, before this returns."""
         trials = self._study.get_trials(deepcopy=False)
         number = len(trials)
-        params = self._near(number) if number < NEAR else self._sample(trials)
+        if self._strategy is not None:
+            params = dict(self._strategy.propose(number, [_result(trial) for trial in trials[: self.seen(number)]]))
+        else:
+            params = self._near(number) if number < NEAR else self._sample(trials)
         # Optuna's ask writes a trial piece by piece, and a driver killed in between would leave half of one.
         trial = optuna.trial.create_trial(state=TrialState.RUNNING, params=dict(params), distributions=self._space)
         self._study.add_trial(trial)
@@ -168,6 +175,11 @@ class Proposals:
             for trial in trials[seen:]
         )
         return dict(shown.ask(self._space).params)
+
+
+def _result(trial: optuna.trial.FrozenTrial) -> Result:
+    """Return what a strategy is told of a trial."""
+    return Result(dict(trial.params), tuple(trial.values) if trial.state == TrialState.COMPLETE else ())
 
 
 def _moved(distribution: BaseDistribution, own: Any, draw: np.random.Generator) -> Any:

@@ -23,6 +23,7 @@ from degas_ray.study.proposals import Proposals
 from degas_ray.study.queues import ListQueue, StudyQueue
 from degas_ray.study.result import StudyResult, collect, load_study, read_promotion, read_reruns
 from degas_ray.study.store import StudyFolder, hold
+from degas_ray.study.strategies import make_strategy
 from degas_ray.study.worker import run_task
 
 # A proposal uses results from this many rounds of trials ago: deterministic, and hardly ever waiting.
@@ -158,6 +159,7 @@ def _run(study: Opened) -> None:
             seed=config.seed,
             lag=lag,
             patient=config.study.early_stop,
+            strategy=make_strategy(config),
         )
         monitor = _monitor(study, concurrent)
         queue = StudyQueue(study.context, proposals, monitor, total)

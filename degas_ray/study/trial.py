@@ -24,10 +24,12 @@ from degas_ray.study.hyperparameters import apply
 from degas_ray.study.milestones import HalvedError
 from degas_ray.study.seeds import derive
 from degas_ray.study.store import Row, read_json, write_json
+from degas_ray.study.strategies import GLO_DARTS, genotype_of, space_of
 from degas_ray.study.work import (
     FOUND,
     Place,
     Trained,
+    record_genotype,
     scoring_work,
     search_work,
     size_of,
@@ -98,22 +100,21 @@ def run_trial(context: Context, pack: Pack, task: Mapping[str, Any], report: Rep
 
 
 def _found(config: Config, pack: Pack, attempt: Attempt, row: Row) -> Row:
-    """Search, prune, and look at the size of what was found."""
-    told = (attempt.folder / FOUND).exists()
-    found = search_work(config, pack, attempt.place(), seed=derive(row.seed, "search"))
-    for warning in () if told else found.warnings:
-        attempt.say(f"trial {row.number}: {warning}")
+    """Search and prune, or take the genotype that was proposed; and look at its size."""
+    if config.study.strategy == GLO_DARTS:
+        told = (attempt.folder / FOUND).exists()
+        found = search_work(config, pack, attempt.place(), seed=derive(row.seed, "search"))
+        for warning in () if told else found.warnings:
+            attempt.say(f"trial {row.number}: {warning}")
+        genotype, row = found.genotype, replace(row, entropy=found.entropy)
+    else:
+        genotype = genotype_of(row.params, space_of(config))
+        attempt.tracker.params(row.params)
+        record_genotype(genotype, pack.resolution, attempt.place())
     classes = len(pack.classes) if config.proxy.supervised else 0
-    parameters, macs = size_of(found.genotype, config.proxy, pack.resolution, classes)
+    parameters, macs = size_of(genotype, config.proxy, pack.resolution, classes)
     attempt.tracker.metrics({"proxy/parameters": parameters, "proxy/macs": macs}, 0)
-    row = replace(
-        row,
-        genotype=str(found.genotype),
-        n=found.genotype.n,
-        entropy=found.entropy,
-        parameters=parameters,
-        macs=macs,
-    )
+    row = replace(row, genotype=str(genotype), n=genotype.n, parameters=parameters, macs=macs)
     if config.study.max_parameters is not None and parameters > config.study.max_parameters:
         error = f"{parameters:,} parameters, more than study.max_parameters = {config.study.max_parameters:,}"
         return replace(row, outcome="pruned", error=error)

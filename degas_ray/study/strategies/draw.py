@@ -1,0 +1,26 @@
+"""Random: every genotype of the space is equally likely, whatever came out before."""
+
+from collections.abc import Mapping, Sequence
+
+from degas_ray.space import Space
+from degas_ray.study.seeds import derive
+from degas_ray.study.strategies.base import Result
+from degas_ray.study.strategies.choices import choices
+
+
+class RandomStrategy:
+    """Draws genotypes uniformly from the discrete space.
+
+    Args:
+        space: What is searched.
+        seed: The study's.
+    """
+
+    waits = False
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self._space, self._seed = space, seed
+
+    def propose(self, number: int, past: Sequence[Result]) -> Mapping[str, str]:
+        """Return the choices of trial ``number``."""
+        return choices(self._space.random(derive(self._seed, "random", number)), self._space)
