@@ -16,6 +16,14 @@ class _Pace:
 
 
 @dataclass
+class _Work:
+    began: float
+    cold: bool
+    first: float | None = None  # when it first reported
+    stepped: float = 0.0  # seconds that belong to steps
+
+
+@dataclass
 class Estimate:
     """Seconds a step of each phase, and what that makes of the rest.
 
@@ -30,21 +38,37 @@ class Estimate:
     clock: Callable[[], float] = time.monotonic
     _paces: dict[str, _Pace] = field(default_factory=dict)
     _at: dict[str, tuple[str, int, float]] = field(default_factory=dict)
+    _works: dict[str, _Work] = field(default_factory=dict)
+    _cold: list[float] = field(default_factory=list)  # seconds from a job's beginning to its first step, new worker
+    _between: list[float] = field(default_factory=list)  # seconds of a job that belong to no step, its start left out
+
+    def began(self, work: str) -> None:
+        """Take note that a piece of work went to a worker; the first ones wait for it to start."""
+        self._works[work] = _Work(self.clock(), cold=len(self._cold) + len(self._works) < self.concurrent)
 
     def note(self, work: str, phase: str, step: int, steps: int) -> None:
         """Take note of where a piece of work stands."""
         now = self.clock()
+        if (job := self._works.get(work)) is not None and job.first is None:
+            job.first = now
+            if job.cold:
+                self._cold.append(now - job.began)
         pace = self._paces.setdefault(phase, _Pace())
         pace.length = steps
         before, last, then = self._at.get(work, ("", 0, now))
         if before == phase and step > last:
             pace.steps += step - last
             pace.seconds += now - then
+            if job is not None:
+                job.stepped += now - then
         self._at[work] = (phase, step, now)
 
     def ended(self, work: str) -> None:
         """Take note that a piece of work is over."""
         self._at.pop(work, None)
+        job = self._works.pop(work, None)
+        if job is not None and job.first is not None:
+            self._between.append(max(0.0, self.clock() - job.first - job.stepped))
 
     def left(self, trials: int, reruns: int, promotion: bool) -> float | None:
         """Return the seconds until all is done, or ``None`` while that cannot be told.
@@ -64,8 +88,13 @@ class Estimate:
         running = [self._rest(phase, step, proxy) for phase, step, _ in self._at.values()]
         if proxy is None or search is None or full is None or None in running:
             return None
-        waiting = [search + proxy] * trials + [proxy] * reruns
-        return makespan([value for value in running if value is not None], waiting, self.concurrent) + full
+        between = _mean(self._between)
+        waiting = [search + proxy + between] * trials + [proxy + between] * reruns
+        told = [value + between for value in running if value is not None]
+        if promotion:
+            # It has a worker of its own, which starts alone: the first ones start side by side and hinder each other.
+            full += _mean(self._cold) / self.concurrent + between
+        return makespan(told, waiting, self.concurrent) + full
 
     def _rest(self, phase: str, step: int, proxy: float | None) -> float | None:
         """Return the seconds that a running piece of work still takes."""
@@ -112,3 +141,7 @@ def makespan(running: list[float], waiting: list[float], places: int) -> float:
         free.sort()
         free[0] += seconds
     return max(free)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

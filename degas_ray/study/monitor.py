@@ -71,6 +71,7 @@ class Monitor:
     def begin(self, job: Job) -> None:
         """Say that a job goes to a worker."""
         self.running[job.key] = job
+        self.estimate.began(job.key)
         self._emit("start", job)
 
     def end(self, job: Job, outcome: str, score: float | None, genotype: str = "") -> None:
