@@ -138,7 +138,7 @@ def check_shared(folder: Path, resources: Resources) -> None:
         )
     finally:
         probe.unlink(missing_ok=True)
-    apart = [node["NodeManagerAddress"] for node, sees in zip(nodes, seen, strict=True) if not sees]
+    apart = sorted(node["NodeManagerAddress"] for node, sees in zip(nodes, seen, strict=True) if not sees)
     if apart:
         raise InputError(
             f"{folder} is not the same folder on every host: {', '.join(apart)} cannot see what is written there. "
