@@ -4,17 +4,17 @@ import importlib
 from typing import Any
 
 _WHERE = {
-    "Cluster": "launch",
+    "Cluster": "opened",
     "ClusterFile": "file",
-    "Status": "launch",
+    "Status": "status",
     "attach_job": "job",
     "bring_down": "launch",
     "pause_study": "launch",
-    "find_status": "launch",
+    "find_status": "status",
     "launch_study": "launch",
-    "open_cluster": "launch",
+    "open_cluster": "opened",
     "read_cluster": "file",
-    "read_log": "launch",
+    "read_log": "status",
 }
 __all__ = list(_WHERE)
 

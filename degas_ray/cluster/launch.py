@@ -1,22 +1,21 @@
 """A cluster from its start to its end: Ray on every host, MLflow on the head, studies as jobs, nothing left behind."""
 
 import json
-import logging
 import shlex
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from degas_ray.cluster import job as jobs
 from degas_ray.cluster.file import ClusterFile
-from degas_ray.cluster.hosts import LOOPBACK, Here, Hosts, Say, free_port, is_free
+from degas_ray.cluster.hosts import LOOPBACK, Say, free_port, is_free
 from degas_ray.cluster.keeper import Task
-from degas_ray.cluster.state import ClusterFolder, State, changed, settings_file
+from degas_ray.cluster.opened import Cluster, answers, living_nodes, open_cluster
+from degas_ray.cluster.state import State, changed, settings_file
+from degas_ray.cluster.status import job_facts
 from degas_ray.config import dump
 from degas_ray.errors import DegasError, InputError
 
@@ -24,107 +23,7 @@ HEALTH_SECONDS = 300.0  # for every host to join
 POLL_SECONDS = 0.5
 PORTS = {"gcs": 6379, "dashboard": 8265, "tracking": 5000}  # of a head that is a host of its own
 JOBS = "job"
-# They tell of web sockets and uploads.
-CHATTY = ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 HEAD = "head"  # as degas.tracking.host: the head's own address
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """A cluster that its file describes, up or not.
-
-    Args:
-        file: Its YAML.
-        folder: What this machine knows of it.
-        state: The same, read.
-        hosts: How to reach it.
-    """
-
-    file: ClusterFile
-    folder: ClusterFolder
-    state: State
-    hosts: Hosts
-
-    @contextmanager
-    def client(self) -> Iterator[Any]:
-        """Yield Ray's client for jobs.
-
-        Raises:
-            InputError: Where the cluster is not up.
-        """
-        down = InputError(f"the cluster {self.file.name} is not up; type 'degas-ray launch {self.file.path}'")
-        if not self.state.started:
-            raise down
-        self.folder.authenticate()
-        from ray.job_submission import JobSubmissionClient
-
-        for name in CHATTY:
-            logging.getLogger(name).setLevel(logging.WARNING)
-        with self.hosts.reach() as address:
-            try:
-                yield JobSubmissionClient(address)
-            except ConnectionError:
-                raise down from None
-
-    def with_state(self, **changes: Any) -> "Cluster":
-        """Return the cluster with other facts, which are kept on the disk."""
-        state = changed(self.state, changes)
-        self.folder.write(state)
-        return open_cluster(self.file, self.folder.home, state)
-
-
-@dataclass(frozen=True)
-class Status:
-    """How a cluster stands.
-
-    Args:
-        cluster: Its name.
-        up: Whether it answers.
-        nodes: Hosts that have joined.
-        expected: Hosts that the file asks for, at least.
-        cpus: Of all of them.
-        gpus: Of all of them.
-        study: The last one.
-        job: Its Ray job.
-        job_status: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED; empty without one.
-        tracking: Address of MLflow.
-        dashboard: Address of Ray's dashboard, on the head's loopback.
-        hours: Since the start.
-        dollars_per_hour: Of the hosts that there are at least, and of all that there may be.
-        last: The last line of the study's log.
-    """
-
-    cluster: str
-    up: bool
-    nodes: int
-    expected: int
-    cpus: float
-    gpus: float
-    study: str
-    job: str
-    job_status: str
-    tracking: str
-    dashboard: str
-    hours: float
-    dollars_per_hour: tuple[float, float] | None
-    last: str
-
-
-def open_cluster(file: ClusterFile, home: Path, state: State | None = None) -> Cluster:
-    """Return a cluster; nothing is contacted or started.
-
-    Args:
-        file: Its YAML.
-        home: The home directory on this machine.
-        state: Facts to use in the place of those on the disk.
-    """
-    folder = ClusterFolder(home, file.name)
-    state = state or folder.read() or _first_state(file, folder)
-    if file.here:
-        return Cluster(file, folder, state, Here(file, folder, state))
-    from degas_ray.cluster.ssh import OverSsh
-
-    return Cluster(file, folder, state, OverSsh(file, folder, state))
 
 
 def launch_study(cluster: Cluster, say: Say, *, resume: bool = False, cwd: Path | None = None) -> Cluster:
@@ -146,7 +45,7 @@ def launch_study(cluster: Cluster, say: Say, *, resume: bool = False, cwd: Path 
     study = _study_name(cluster, resume)
     cluster.folder.make_token()
     cluster.folder.authenticate()
-    if not _answers(cluster):
+    if not answers(cluster):
         cluster = _start(cluster, say)
     with cluster.client() as client:
         _refuse_second(client, cluster)
@@ -161,34 +60,6 @@ def launch_study(cluster: Cluster, say: Say, *, resume: bool = False, cwd: Path 
     return cluster.with_state(study=study, job=name, studies=studies)
 
 
-def find_status(cluster: Cluster) -> Status:
-    """Return how a cluster stands; a cluster that does not answer is not up."""
-    file, state = cluster.file, cluster.state
-    cluster.folder.authenticate()
-    nodes = _nodes(cluster) if state.started else []
-    status = last = ""
-    if nodes and state.job:
-        with cluster.client() as client:
-            status, last = _job_facts(client, state.job)
-    price = file.price
-    return Status(
-        cluster=file.name,
-        up=bool(nodes),
-        nodes=len(nodes),
-        expected=1 + int(file.workers.least),
-        cpus=sum(node.resources_total.get("CPU", 0.0) for node in nodes),
-        gpus=sum(node.resources_total.get("GPU", 0.0) for node in nodes),
-        study=state.study,
-        job=state.job,
-        job_status=status,
-        tracking=state.tracking,
-        dashboard=f"http://{LOOPBACK}:{state.dashboard}",
-        hours=(time.time() - state.started) / 3600 if nodes else 0.0,
-        dollars_per_hour=(price.least, price.most) if price is not None else None,
-        last=last,
-    )
-
-
 def pause_study(cluster: Cluster) -> str:
     """Pause the study that runs; its results and checkpoints stay. Return its job's last status.
 
@@ -196,28 +67,11 @@ def pause_study(cluster: Cluster) -> str:
         InputError: Where none runs.
     """
     with cluster.client() as client:
-        status, _ = _job_facts(client, cluster.state.job) if cluster.state.job else ("", "")
+        status, _ = job_facts(client, cluster.state.job) if cluster.state.job else ("", "")
         if status not in ("PENDING", "RUNNING"):
             ended = f"; {cluster.state.study} has {status}" if status else ""
             raise InputError(f"no study runs on {cluster.file.name}{ended}")
         return jobs.stop_job(client, cluster.state.job)
-
-
-def read_log(cluster: Cluster) -> str:
-    """Return what the last study has said so far.
-
-    Raises:
-        InputError: Where there is none on this cluster.
-    """
-    if not cluster.state.job:
-        raise InputError(f"no study was launched with {cluster.file.path} yet")
-    with cluster.client() as client:
-        try:
-            return jobs.without_preamble(client.get_job_logs(cluster.state.job))
-        except RuntimeError:
-            raise InputError(
-                f"the cluster was started anew since {cluster.state.study}; its log is gone, its results are not"
-            ) from None
 
 
 def bring_down(cluster: Cluster, say: Say) -> list[str]:
@@ -227,7 +81,7 @@ def bring_down(cluster: Cluster, say: Say) -> list[str]:
         The processes that are left, which should be none.
     """
     cluster.folder.authenticate()
-    if cluster.state.started and _answers(cluster):
+    if cluster.state.started and answers(cluster):
         try:
             pause_study(cluster)
             say(f"study {cluster.state.study} is paused and kept")
@@ -288,7 +142,7 @@ def _wait_for_hosts(cluster: Cluster, say: Say) -> None:
     deadline = time.monotonic() + HEALTH_SECONDS
     seen = -1
     while time.monotonic() < deadline:
-        nodes = _nodes(cluster)
+        nodes = living_nodes(cluster)
         if len(nodes) >= expected:
             say(f"{len(nodes)} of {expected} hosts are up")
             return
@@ -296,28 +150,11 @@ def _wait_for_hosts(cluster: Cluster, say: Say) -> None:
             say(f"{len(nodes)} of {expected} hosts are up; waiting for the others")
             seen = len(nodes)
         time.sleep(POLL_SECONDS)
-    there = ", ".join(node.node_ip for node in _nodes(cluster)) or "none"
+    there = ", ".join(node.node_ip for node in living_nodes(cluster)) or "none"
     raise DegasError(
         f"{expected} hosts should have joined within {HEALTH_SECONDS:.0f} s; there are: {there}. "
         f"'degas-ray doctor {cluster.file.path}' looks for what stops a host"
     )
-
-
-def _nodes(cluster: Cluster) -> list[Any]:
-    """Return Ray's nodes that are alive; none where the cluster does not answer."""
-    from ray.util.state import list_nodes
-    from ray.util.state.exception import RayStateApiException
-
-    with cluster.hosts.reach() as address:
-        try:
-            nodes = list_nodes(address=address, timeout=10, raise_on_missing_output=False)
-        except (RayStateApiException, OSError, RuntimeError):
-            return []
-    return [node for node in nodes if node.state == "ALIVE"]
-
-
-def _answers(cluster: Cluster) -> bool:
-    return bool(cluster.state.started) and bool(_nodes(cluster))
 
 
 def _refuse_second(client: Any, cluster: Cluster) -> None:
@@ -328,15 +165,6 @@ def _refuse_second(client: Any, cluster: Cluster) -> None:
                 f"study {cluster.state.study} runs on {cluster.file.name}; follow it with 'degas-ray attach {file}', "
                 f"or pause it with 'degas-ray stop {file}'"
             )
-
-
-def _job_facts(client: Any, job: str) -> tuple[str, str]:
-    try:
-        status = str(client.get_job_status(job).value)
-        lines = jobs.without_preamble(client.get_job_logs(job)).rstrip().splitlines()
-    except RuntimeError:
-        return "", ""  # of a cluster that was started anew since
-    return status, lines[-1] if lines else ""
 
 
 def _study_name(cluster: Cluster, resume: bool) -> str:
@@ -367,12 +195,6 @@ def _entrypoint(cluster: Cluster, study: str, settings: Path, resume: bool, cwd:
     words += ["--resume", study] if resume else ["--name", study, "--config", file]
     enter = f"cd {shlex.quote(str(cwd))} && " if here else ""
     return f"{enter}exec {shlex.join(words)}", None if here else str(settings.parent)
-
-
-def _first_state(file: ClusterFile, folder: ClusterFolder) -> State:
-    degas = file.degas
-    home = degas.storage.home or str(folder.home)
-    return State(mark=folder.mark, python=degas.python or sys.executable, home=home, gcs=0, dashboard=0, tracking="")
 
 
 def _with_ports(state: State, file: ClusterFile) -> State:
