@@ -101,7 +101,8 @@ def cost_of(experiment: Experiment) -> Cost:
                 searches += members * trials
                 search_macs += members * trials * search_cost(config)
             if group.kind == "study":
-                trials *= config.study.repeats
+                rerank = config.study.rerank
+                trials = trials * config.study.repeats + min(rerank.top, trials) * rerank.seeds
                 trainings += members * trials
                 training_macs += members * trials * _training(config, config.proxy, _stand_in(config))
                 score_macs += members * trials * _score(config, config.proxy, _stand_in(config))

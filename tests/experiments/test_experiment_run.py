@@ -1,0 +1,212 @@
+"""An experiment of the smallest real searches and trainings: run, stopped, gone on with, reported."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from tiny_study import GAN, SMALL
+
+from degas_ray.cli.main import main
+from degas_ray.errors import InputError, Interrupted
+from degas_ray.experiments import cost_of, list_experiments, load_experiment, report_on, run_experiment
+from degas_ray.experiments.rows import read_rows, write_rows
+from degas_ray.experiments.run import Watch
+
+TINY = {
+    "title": "Tiny",
+    "question": "Does it run?",
+    "paper": "nothing.",
+    "config": {
+        "dataset": "digits",
+        "limit": 64,
+        "search": {**SMALL, "steps": 6, "batch": 16, "device": "cpu"},
+        "proxy": {**GAN, "steps": 4},
+        "scores": {"samples": 20, "real": 20, "splits": 2, "batch": 10},
+        "study": {"trials": 2, "cpus": 1, "concurrent": 1, "gpus": 0, "rerank": {"top": 0}},
+    },
+    "generators": {
+        "searched": {"kind": "search", "seeds": 2},
+        "random": {"kind": "random", "seeds": [3, 5]},
+        "designed": {"kind": "named", "names": ["dcgan"]},
+        "again": {"kind": "named", "names": ["dcgan"]},
+    },
+    "trainings": {
+        "proxy": {"like": "proxy", "seeds": 2},
+        "leaders": {"like": "proxy", "seeds": [7], "leaders": {"of": "proxy", "top": 1}, "generators": ["random"]},
+        "labelled": {"settings": {"proxy.supervised": True}, "generators": ["designed"]},
+    },
+    "scale": {"laptop": {"generators": {"random": {"seeds": 1}}, "config": {"proxy": {"steps": 2}}}},
+}  # fmt: skip
+ROWS = 2 + 6 * 2 + 1 + 1
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("experiments")
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY, sort_keys=False))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(folder: Path) -> Path:
+    """Run it through the command line and return its results."""
+    result = run("experiment", "run", "tiny", "--folder", folder, "--home", folder / "home", "--json", "--quiet")
+    assert result.exit_code == 0, result.stderr
+    facts = json.loads(result.stdout)
+    assert facts["rows"] == ROWS
+    return Path(facts["results"])
+
+
+def test_every_piece_of_work_is_a_row(done: Path) -> None:
+    rows = read_rows(done)
+    assert sum(row.kind == "search" for row in rows) == 2
+    trained = [row for row in rows if row.kind == "training"]
+    places = {(row.group, row.member, row.training, row.seed) for row in trained}
+    assert len(places) == len(trained) == ROWS - 2
+    assert ("random", "5", "proxy", 1) in places
+    assert ("designed", "dcgan", "labelled", 0) in places
+    assert sum(row.training == "leaders" for row in trained) == 1
+    for row in trained:
+        assert row.fid is not None
+        assert row.fid > 0
+        assert row.outcome in ("completed", "collapsed")
+        assert (row.parameters or 0) > 0
+        assert (row.macs or 0) > 0
+        assert json.loads(row.protocol)["n_fake"] == 20
+        assert json.loads(row.settings)["full"]["steps"] == 4
+        assert row.resolution == 16
+    assert pq.read_metadata(done).metadata[b"experiment"] == b"tiny"
+
+
+def test_the_leader_is_the_better_one_of_its_group(done: Path) -> None:
+    rows = [row for row in read_rows(done) if row.group == "random"]
+    means = {
+        member: sum(row.fid or 0 for row in rows if row.member == member and row.training == "proxy")
+        for member in ("3", "5")
+    }
+    (leader,) = (row for row in rows if row.training == "leaders")
+    assert leader.member == min(means, key=lambda member: means[member])
+
+
+def test_the_same_work_in_two_groups_is_done_once(done: Path) -> None:
+    rows = read_rows(done)
+    one, other = ([r for r in rows if r.group == group and r.training == "proxy"] for group in ("designed", "again"))
+    assert [(r.key, r.run_id, r.fid) for r in one] == [(r.key, r.run_id, r.fid) for r in other]
+
+
+def test_a_finished_experiment_computes_nothing_again(done: Path, folder: Path) -> None:
+    before = done.read_bytes()
+    runs = sorted(path.name for path in (folder / "home" / "runs").iterdir())
+    result = run("experiment", "run", "tiny", "--folder", folder, "--home", folder / "home", "--quiet")
+    assert result.exit_code == 0, result.stderr
+    assert done.read_bytes() == before
+    assert sorted(path.name for path in (folder / "home" / "runs").iterdir()) == runs
+
+
+@pytest.mark.slow
+def test_one_that_was_stopped_ends_with_the_same_rows(done: Path, folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "tiny.yaml"
+    file.write_text((folder / "tiny.yaml").read_text())
+    experiment = load_experiment(file)
+    asked = 0
+
+    def every_few_steps() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked % 25 == 0
+
+    stops = 0
+    while True:
+        try:
+            run_experiment(experiment, tmp_path / "home", Watch(lambda *_: None, lambda _: None, every_few_steps))
+        except Interrupted:
+            stops += 1
+            continue
+        break
+    assert stops > 1
+    differ = {"seconds": 0.0, "run_id": "", "run": ""}
+    assert [replace(row, **differ) for row in read_rows(experiment.results)] == [
+        replace(row, **differ) for row in read_rows(done)
+    ]
+
+
+def test_report_is_made_of_the_rows_alone(done: Path, folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "evidence.md"
+    result = run("experiment", "report", "--folder", folder, "--out", page)
+    assert result.exit_code == 0, result.stderr
+    text = page.read_text()
+    rows = [row for row in read_rows(done) if row.group == "searched" and row.training == "proxy"]
+    means = [sum(r.fid or 0 for r in rows if r.member == member) / 2 for member in ("0", "1")]
+    line = next(line for line in text.splitlines() if line.startswith("| searched") and "%" not in line)
+    assert f"{sum(means) / 2:,.1f}" in line
+    assert f"{round(sum(row.parameters or 0 for row in rows) / len(rows)):,}" in line  # a median of two is their mean
+    for part in ("### What was found", "2 genotypes of searched (n = 1) agree in", "Training proxy as a judge"):
+        assert part in text
+    assert "14 of 14 trainings are done" in text
+    assert "Fréchet distance on efficientnet-lite0 features, 20 samples against 20 real images" in text
+    assert (tmp_path / "evidence" / "tiny.svg").read_text().startswith("<?xml")
+    facts = json.loads(run("experiment", "report", "tiny", "--folder", folder, "--json").stdout)
+    assert facts["reports"][0]["rows"] == ROWS
+
+
+def test_rows_of_earlier_settings_are_left_out(done: Path, folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "tiny.yaml"
+    changed = {**TINY, "config": {**TINY["config"], "proxy": {**GAN, "steps": 5}}}  # type: ignore[dict-item]
+    file.write_text(yaml.safe_dump(changed, sort_keys=False))
+    experiment = load_experiment(file)
+    write_rows(experiment.results, read_rows(done), {})
+    found = report_on(experiment)
+    assert {row.kind for row in found.rows} == {"search"}
+    assert "0 of 14 trainings are done" in found.markdown()
+
+
+@pytest.mark.slow
+def test_studies_are_generators_too(tmp_path: Path) -> None:
+    """A study by random genotypes: its trials are rows, and its winner is trained."""
+    tree = {
+        **TINY,
+        "generators": {"drawn": {"kind": "study", "settings": {"study.strategy": "random"}}},
+        "trainings": {"proxy": {}},
+        "scale": {},
+    }
+    file = tmp_path / "studies.yaml"
+    file.write_text(yaml.safe_dump(tree))
+    experiment = load_experiment(file)
+    rows = run_experiment(experiment, tmp_path / "home", Watch(lambda *_: None, lambda _: None, lambda: False))
+    (study,) = (row for row in rows if row.kind == "study")
+    trials = [row for row in rows if row.kind == "trial"]
+    assert len(trials) == 2
+    assert study.genotype in {row.genotype for row in trials}
+    assert all(json.loads(row.params)["genotype.N1a"] in row.genotype for row in trials)
+    (trained,) = (row for row in rows if row.kind == "training")
+    assert trained.genotype == study.genotype
+    assert len(report_on(experiment).rows) == 4
+
+
+def test_damaged_results_are_refused(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "rows.parquet"
+    file.write_bytes(b"PAR1 and nothing more")
+    with pytest.raises(InputError, match=r"rows\.parquet is not a file of an experiment's rows"):
+        read_rows(file)
+    assert read_rows(tmp_path / "none.parquet") == []
+    result = run("experiment", "report", "--folder", tmp_path)
+    assert (result.exit_code, "there are no rows yet" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["strategies", "strategies-fashion"])
+def test_strategies_have_the_same_total_cost(name: str) -> None:
+    files = {file.stem: file for file in list_experiments(Path(__file__).parents[2] / "experiments")}
+    experiment = load_experiment(files[name])
+    costs = [
+        cost_of(replace(experiment, generators={group: settings}, trainings={})).macs
+        for group, settings in experiment.generators.items()
+    ]
+    assert max(costs) / min(costs) < 1.05

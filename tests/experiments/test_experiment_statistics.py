@@ -1,0 +1,113 @@
+"""Intervals, rank agreement, noise and stability, against scipy, numpy and counting by hand."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from degas_ray.experiments.counting import macs_of
+from degas_ray.experiments.rows import Row
+from degas_ray.experiments.statistics import difference, median, noise, rank_agreement, stability, units
+from degas_ray.figures import save
+from degas_ray.figures.strips import Strip, strips
+from degas_ray.space import PUBLISHED, Space
+
+
+def row(member: str, fid: float | None, *, group: str = "g", seed: int = 0, genotype: str = "") -> Row:
+    return Row("k", "training", group, member, "completed", "digits", seed=seed, fid=fid, genotype=genotype or member)
+
+
+def test_generators_are_the_units_and_seeds_where_there_is_one() -> None:
+    rows = [row("a", 1.0), row("a", 3.0, seed=1), row("b", 5.0), row("b", None, seed=1)]
+    assert units(rows) == [2.0, 5.0]
+    assert units(rows[:2]) == [1.0, 3.0]
+
+
+def test_median_interval_covers_the_truth_as_often_as_it_says() -> None:
+    draw = np.random.default_rng(0)
+    covered = 0
+    for _ in range(60):
+        found = median(list(draw.normal(10, 2, size=25)))
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= 10 <= found.high
+    assert stats.binomtest(covered, 60, 0.95).pvalue > 0.01
+    assert median([4.0]).low is None
+    assert median([1.0, 2.0, 9.0]).value == 2.0
+
+
+def test_a_difference_is_a_share_of_the_reference() -> None:
+    found = difference([110.0, 111.0, 109.0, 110.0], [100.0, 101.0, 99.0, 100.0])
+    assert found.value == pytest.approx(0.1)
+    assert found.low is not None
+    assert found.high is not None
+    assert 0.05 < found.low < 0.1 < found.high < 0.15
+    assert difference([2.0], [1.0, 1.0]).low is None
+    assert difference([2.0], [1.0, 1.0]).value == 1.0
+
+
+def test_rank_agreement_is_spearmans() -> None:
+    x = [3.0, 1.0, 4.0, 1.5, 5.0, 9.0]
+    y = [2.0, 1.0, 8.0, 2.5, 1.2, 8.2]
+    first = [row(str(i), value) for i, value in enumerate(x)]
+    second = [row(str(i), value) for i, value in enumerate(y)]
+    found = rank_agreement(first, [*second, row("alone", 1.0)])
+    assert found is not None
+    assert found.value == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert found.low is not None
+    assert found.high is not None
+    assert -1 <= found.low <= found.value <= found.high <= 1
+    assert rank_agreement(first[:3], second[:3]) is None
+
+
+def test_noise_is_within_and_between() -> None:
+    rows = [row("a", 90.0), row("a", 110.0, seed=1), row("b", 190.0), row("b", 210.0, seed=1), row("c", 7.0)]
+    found = noise(rows)
+    assert found is not None
+    assert found[0] == pytest.approx(math.sqrt(200) / 150)
+    assert found[1] == pytest.approx(math.sqrt(5000) / 150)
+    assert noise(rows[:2]) is None
+
+
+def test_stability_against_chance() -> None:
+    space = Space(1)
+    same = stability([str(PUBLISHED["degas-cifar10"])] * 3, space)
+    assert same is not None
+    assert (same.agreement, same.count) == (1.0, 3)
+    assert same.p_value < 0.001
+    # Direct: three normal maps of 9, three up-sampled of 4; residual: maps with 1, 5, 9, 9 options... counted by hand.
+    inputs = space.inputs()
+    direct = sum(1 / len(space.operations(entering[-1])) for entering in inputs.values())
+    residual = sum(1 / (1 + sum(len(space.operations(c)) - 1 for c in entering[:-1])) for entering in inputs.values())
+    assert same.chance == pytest.approx((direct + residual) / 12, abs=0.01)
+    drawn = stability([str(space.random(seed)) for seed in range(4)], space)
+    assert drawn is not None
+    assert drawn.p_value > 0.01
+    assert stability([str(space.random(0))], space) is None
+
+
+def test_counting_sees_backward_passes_and_gradients_of_gradients() -> None:
+    import torch
+
+    conv = torch.nn.Conv2d(4, 6, 3, padding=1, bias=False)
+    image = torch.ones(2, 4, 8, 8, requires_grad=True)
+    forward = 2 * 64 * 4 * 6 * 9
+    assert macs_of(lambda: conv(image)) == forward
+    assert macs_of(lambda: conv(image).sum().backward()) == 3 * forward
+
+    def penalty() -> None:
+        (slope,) = torch.autograd.grad((conv(image) ** 2).sum(), image, create_graph=True)
+        slope.square().sum().backward()
+
+    # forward, its gradient by the image, and both of these by image or weights: each as much as the forward pass
+    assert macs_of(penalty) / forward in (5, 6, 7)
+
+
+def test_strips_draw_every_group(tmp_path: Path) -> None:
+    groups = [Strip("a", "searched", (1.0, 2.0, 3.0), 2.0, 1.2, 2.8), Strip("b", "random", (5.0,), 5.0)]
+    figure = strips([*groups, Strip("b", "none", (), 0.0)], "distance")
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["a", "b"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["searched"]
+    save(figure, tmp_path / "strips.png")
