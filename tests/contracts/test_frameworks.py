@@ -12,6 +12,7 @@ from degas_ray.config import TrainConfig
 from degas_ray.gan import FRAMEWORKS, PRESETS, build_critic
 from degas_ray.gan.critic import Critic
 from degas_ray.gan.frameworks import Batch, Fakes, Framework
+from degas_ray.gan.noise import Noise
 
 every = pytest.mark.parametrize("framework", FRAMEWORKS.values(), ids=FRAMEWORKS)
 
@@ -86,6 +87,31 @@ def test_terms_have_no_side_effect_on_the_batch_or_the_global_random_state(frame
     assert torch.equal(batch.real, copies[0])
     assert torch.equal(batch.fake, copies[1])
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@every
+def test_terms_are_means_over_images_so_that_workers_can_share_a_batch(framework: Framework) -> None:
+    critic, config, batch = critic_of(framework, classes=3).eval(), setting(framework), batch_of(8, classes=3)
+
+    def half(rank: int) -> tuple[Batch, Noise]:
+        own = Noise(rank=rank, workers=2)
+        own.manual_seed(5)
+        own.rows = 4
+        part = slice(rank * 4, rank * 4 + 4)
+        assert batch.labels is not None
+        return Batch(batch.real[part], batch.fake[part], batch.labels[part]), own
+
+    whole = framework.critic_loss(critic, batch, config, noise(5))
+    parts = [framework.critic_loss(critic, own, config, draws) for own, draws in map(half, range(2))]
+    for name, value in whole.items():
+        assert (parts[0][name] + parts[1][name]).item() / 2 == pytest.approx(value.item(), rel=1e-4, abs=1e-5), name
+    whole = framework.generator_loss(critic, Fakes(batch.fake, batch.labels), config, noise(5))
+    parts = [
+        framework.generator_loss(critic, Fakes(own.fake, own.labels), config, draws)
+        for own, draws in map(half, range(2))
+    ]
+    for name, value in whole.items():
+        assert (parts[0][name] + parts[1][name]).item() / 2 == pytest.approx(value.item(), rel=1e-4, abs=1e-5), name
 
 
 @every
