@@ -8,8 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from pydantic import TypeAdapter, ValidationError
-
 from degas_ray.errors import DegasError, InputError
 
 T = TypeVar("T")
@@ -90,6 +88,8 @@ def checked(kind: type[T], value: Mapping[str, Any], path: Path) -> T:
     Raises:
         InputError: Where something is missing or of another type.
     """
+    from pydantic import ValidationError  # not needed by those who only name a file
+
     known = {field.name: value[field.name] for field in fields(kind) if field.name in value}  # type: ignore[arg-type]
     try:
         return cast(T, _adapter(cast(Any, kind)).validate_python(known))
@@ -103,4 +103,6 @@ def checked(kind: type[T], value: Mapping[str, Any], path: Path) -> T:
 
 @cache
 def _adapter(kind: Any) -> Any:
+    from pydantic import TypeAdapter
+
     return TypeAdapter(kind)

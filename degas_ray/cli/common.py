@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from degas_ray.errors import Interrupted
+from degas_ray.files import path_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,7 +85,7 @@ def nearest(given: str, known: Iterable[str]) -> str:
 
 
 def _enter_home(ctx: click.Context, param: click.Parameter, value: str) -> Path:
-    home = Path(value).expanduser().absolute()
+    home = path_of(value).absolute()
     if home.exists() and not home.is_dir():
         raise click.BadParameter(f"{home} is a file; give a directory, which is made where it is missing")
     # Libraries with caches of their own keep them inside home too; nothing is written anywhere else.

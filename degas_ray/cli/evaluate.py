@@ -20,6 +20,7 @@ from degas_ray.cli.common import (
 from degas_ray.cli.progress import View, open_view
 from degas_ray.cli.results import score_lines
 from degas_ray.cli.watch import counted
+from degas_ray.files import path_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +60,7 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    images = _images_at(Path(what).expanduser())
+    images = _images_at(path_of(what))
     file = find_generator(what, home) if images is None else None
     own = settings_of(file) if file is not None and options["config_file"] is None else {}
     if options["dataset"] is not None:

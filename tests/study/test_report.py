@@ -12,11 +12,12 @@ import pytest
 from browser import headless
 from click.testing import CliRunner
 from finished_study import NAME, finished_study
+from selenium.webdriver.support.ui import WebDriverWait
 
 from degas_ray.cli.main import main
 from degas_ray.space import Genotype
 from degas_ray.study import load_study
-from degas_ray.tracking import open_tracking
+from degas_ray.tracking import open_tracking, start_server
 
 
 class Sources(HTMLParser):
@@ -138,3 +139,35 @@ def test_the_page_in_a_browser(page: str, home: Path, pytestconfig: pytest.Confi
         driver.save_screenshot(str(folder / "report.png"))
     assert facts["images"] >= 8
     assert facts == {**facts, "broken": 0, "too wide": 0, "errors": []}
+
+
+@pytest.mark.browser
+def test_the_study_run_in_mlflows_pages(home: Path, pytestconfig: pytest.Config) -> None:
+    folder = pytestconfig.rootpath / "build" / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    (study,) = open_tracking(home).runs(role="study")
+    server = start_server(home)
+    try:
+        page = server.front.partition("/runs?")[0] + f"/runs/{study.run_id}"
+        with headless() as driver:
+
+            def shows(*texts: str) -> None:
+                def there(browser: Any) -> bool:
+                    body = browser.find_element("tag name", "body").text
+                    return all(text in body for text in texts)
+
+                WebDriverWait(driver, 120).until(there, f"the page never showed all of {texts}")
+
+            driver.get(page)
+            shows("4 searches on digits", f"{NAME} promotion", f"{NAME} trial 3", "degas.genotype")
+            driver.save_screenshot(str(folder / "mlflow-study.png"))
+            driver.get("about:blank")
+            driver.get(f"{page}/artifacts/report.html")
+            shows("leaderboard.md", "parallel-coordinates.png", "pareto.png", "summary.md")
+            frames = WebDriverWait(driver, 120).until(lambda b: b.find_elements("tag name", "iframe"))
+            driver.switch_to.frame(frames[-1])
+            shows(f"Study {NAME}", "What was found", "The winner")
+            driver.switch_to.default_content()
+            driver.save_screenshot(str(folder / "mlflow-report.png"))
+    finally:
+        server.stop()
