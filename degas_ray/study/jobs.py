@@ -298,6 +298,7 @@ def _prepare_environment(joined: bool) -> None:
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_DISABLE_SIGINT_HANDLER": "1",  # a pause is the study's affair
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # a busy machine takes longer than Ray's minute
         # Threads that spin while they wait take the core from the one they wait for as soon as anything else runs: a
         # generator step on two threads took 2.9 s beside one busy process, and 0.2 s with threads that sleep.
         "OMP_WAIT_POLICY": "PASSIVE",
