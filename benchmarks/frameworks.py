@@ -126,7 +126,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
                 dataset,
                 f"`{framework}`",
                 ", ".join(str(row["seed"]) for row in own),
-                ", ".join(f"{row['start']:,.0f} → {row['end']:,.0f}" for row in own),
+                "; ".join(f"{row['start']:,.0f} → {row['end']:,.0f}" for row in own),
                 ", ".join(f"{factor:.2f}" for factor in factors),
                 f"{min(factors):.2f}",
                 f"{statistics.mean(row['end'] for row in own):,.0f}",
