@@ -35,13 +35,16 @@ TINY = {
         "again": {"kind": "named", "names": ["dcgan"]},
     },
     "trainings": {
-        "proxy": {"like": "proxy", "seeds": 2},
+        "proxy": {"like": "proxy"},
         "leaders": {"like": "proxy", "seeds": [7], "leaders": {"of": "proxy", "top": 1}, "generators": ["random"]},
         "labelled": {"settings": {"proxy.supervised": True}, "generators": ["designed"]},
     },
     "scale": {"laptop": {"generators": {"random": {"seeds": 1}}, "config": {"proxy": {"steps": 2}}}},
 }  # fmt: skip
-ROWS = 2 + 6 * 2 + 1 + 1
+ROWS = 2 + 6 + 1 + 1
+
+
+pytestmark = pytest.mark.timeout(1800)  # half a minute of computing, on a machine that others may use too
 
 
 def run(*args: object) -> Result:
@@ -71,7 +74,7 @@ def test_every_piece_of_work_is_a_row(done: Path) -> None:
     trained = [row for row in rows if row.kind == "training"]
     places = {(row.group, row.member, row.training, row.seed) for row in trained}
     assert len(places) == len(trained) == ROWS - 2
-    assert ("random", "5", "proxy", 1) in places
+    assert ("random", "5", "proxy", 0) in places
     assert ("designed", "dcgan", "labelled", 0) in places
     assert sum(row.training == "leaders" for row in trained) == 1
     for row in trained:
@@ -144,13 +147,13 @@ def test_report_is_made_of_the_rows_alone(done: Path, folder: Path, tmp_path: Pa
     assert result.exit_code == 0, result.stderr
     text = page.read_text()
     rows = [row for row in read_rows(done) if row.group == "searched" and row.training == "proxy"]
-    means = [sum(r.fid or 0 for r in rows if r.member == member) / 2 for member in ("0", "1")]
+    means = [sum(r.fid or 0 for r in rows if r.member == member) for member in ("0", "1")]
     line = next(line for line in text.splitlines() if line.startswith("| searched") and "%" not in line)
     assert f"{sum(means) / 2:,.1f}" in line
     assert f"{round(sum(row.parameters or 0 for row in rows) / len(rows)):,}" in line  # a median of two is their mean
-    for part in ("### What was found", "2 genotypes of searched (n = 1) agree in", "Training proxy as a judge"):
+    for part in ("### What was found", "2 genotypes of searched (n = 1) agree in"):
         assert part in text
-    assert "14 of 14 trainings are done" in text
+    assert "8 of 8 trainings are done" in text
     assert "Fréchet distance on efficientnet-lite0 features, 20 samples against 20 real images" in text
     assert (tmp_path / "evidence" / "tiny.svg").read_text().startswith("<?xml")
     facts = json.loads(run("experiment", "report", "tiny", "--folder", folder, "--json").stdout)
@@ -165,7 +168,7 @@ def test_rows_of_earlier_settings_are_left_out(done: Path, folder: Path, tmp_pat
     write_rows(experiment.results, read_rows(done), {})
     found = report_on(experiment)
     assert {row.kind for row in found.rows} == {"search"}
-    assert "0 of 14 trainings are done" in found.markdown()
+    assert "0 of 8 trainings are done" in found.markdown()
 
 
 @pytest.mark.slow
