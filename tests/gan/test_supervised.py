@@ -1,6 +1,5 @@
 """A short supervised training makes the classes that it is asked for, in the eyes of a classifier of real images."""
 
-
 import numpy as np
 import pytest
 from sklearn.svm import SVC
