@@ -4,6 +4,7 @@ import json
 import shlex
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,8 @@ def bring_down(cluster: Cluster, say: Say) -> list[str]:
 def _start(cluster: Cluster, say: Say) -> Cluster:
     state = _with_ports(cluster.state, cluster.file)
     cluster = open_cluster(cluster.file, cluster.folder.home, state)
-    try:
+    with ExitStack() as undo:  # whatever ends the start, a signal too
+        undo.callback(_undo_start, cluster, state, say)
         cluster.hosts.start(say)
         cluster = cluster.with_state(started=time.time())
         _wait_for_hosts(cluster, say)
@@ -109,12 +111,14 @@ def _start(cluster: Cluster, say: Say) -> Cluster:
             cluster.hosts.run(
                 f"{cluster.state.python} -m degas_ray.cluster.keeper {shlex.quote(json.dumps(asdict(task)))}"
             )
-    except BaseException:
-        say("the start failed: ending what was started")
-        cluster.hosts.end(say)
-        cluster.folder.write(changed(state, {"started": 0.0}))
-        raise
+        undo.pop_all()
     return cluster
+
+
+def _undo_start(cluster: Cluster, state: State, say: Say) -> None:
+    say("the start failed: ending what was started")
+    cluster.hosts.end(say)
+    cluster.folder.write(changed(state, {"started": 0.0}))
 
 
 def _keeper(cluster: Cluster) -> Task:
