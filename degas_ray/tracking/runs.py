@@ -200,7 +200,7 @@ def open_tracking(home: Path, uri: str | None = None, experiment: str = "degas-r
     """
     home = home.absolute()
     own = backend.database_uri(home)
-    uri = uri or os.environ.get(URI_VARIABLE)
+    uri = (os.environ.get(URI_VARIABLE) or None) if uri is None else uri
     uri = own if uri is None else backend.check_uri(uri)
     artifacts = backend.artifact_root(home) if uri == own else None
     try:

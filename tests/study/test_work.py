@@ -114,8 +114,8 @@ def test_sample_grids_come_at_the_same_steps_whatever_happened(home: Path, pack:
     config = tiny_config(proxy__steps=20)
     train(config, pack, Place(home, tmp_path, notes))
     grids = [name for name in notes.names if name.startswith("samples-")]
-    # Eight points over 20 steps, each at the first step that has reached it: 20 k / 8 rounded up.
-    assert grids == [f"samples-{step}" for step in (3, 5, 8, 10, 13, 15, 18, 20)]
+    # The start, and eight points over 20 steps, each at the first step that has reached it: 20 k / 8 rounded up.
+    assert grids == [f"samples-{step}" for step in (0, 3, 5, 8, 10, 13, 15, 18, 20)]
 
 
 def test_a_search_leaves_what_explains_it(home: Path, pack: Pack, tmp_path: Path) -> None:
