@@ -368,10 +368,14 @@ def test_a_refused_record_is_set_aside_and_the_rest_arrives(
 ) -> None:
     monkeypatch.setattr(Sender, "PAUSE", 1000.0)  # one round at the start and one at the end
     run = tracking.run("a", "trial", key="a")
-    with pytest.warns(DegasWarning, match=r"refused a record.*rejected\.jsonl"):  # in whichever round it is sent
+
+    def record() -> None:  # it is refused in whichever round it is sent
         run.metrics({"not@allowed": 1.0}, 1)
         run.tags({"degas.genotype": "g"})
         run.finish("completed")
+
+    with pytest.warns(DegasWarning, match=r"refused a record.*rejected\.jsonl"):
+        record()
     assert tracking.find_run(run.run_id).tags["degas.genotype"] == "g"
     text = (tracking.address.home / "tracking" / "rejected.jsonl").read_text()
     assert "not@allowed" in text
