@@ -1,17 +1,38 @@
-"""Small JSON files that are either the old one or the whole new one, whatever happens while they are written."""
+"""Files that are either the old one or the whole new one, whatever happens while they are written."""
 
 import json
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import IO, Any, TypeVar, cast
 
 from degas_ray.errors import DegasError, InputError
 
 T = TypeVar("T")
 SHOWN = 60  # characters of a name that an error repeats
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file beside ``path`` that takes its place once it is whole and on the disk, or else leaves no trace.
+
+    Raises:
+        OSError: Where it cannot be written; the folder must be there.
+    """
+    handle, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(part, 0o644)  # mkstemp's 0600 would hide the file from the user's group
+        os.replace(part, path)
+    finally:
+        Path(part).unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -29,16 +50,11 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         DegasError: Where it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with replacing(path) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise DegasError(
             f"cannot write {path}: {error.strerror or error}; free some space or choose another folder with --home"
         ) from error

@@ -6,7 +6,6 @@ it that is a connection refused. So a cluster of this machine alone is started w
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -17,9 +16,9 @@ from degas_ray.cluster import commands
 from degas_ray.cluster.file import ClusterFile
 from degas_ray.cluster.processes import describe, end_processes, find_processes, ray_folder
 from degas_ray.cluster.state import ClusterFolder, State
-from degas_ray.errors import DegasError, InputError
+from degas_ray.errors import DegasError
+from degas_ray.ports import LOOPBACK, free_port
 
-LOOPBACK = "127.0.0.1"
 START_SECONDS = 180.0
 LOG_CHARACTERS = 2000
 Say = Callable[[str], None]
@@ -125,30 +124,6 @@ class Here:
 
     def _environment(self) -> Mapping[str, str]:
         return commands.environment(self.state.mark, str(self.folder.token), here=True)
-
-
-def free_port(host: str, wished: int | None = None, name: str = "port") -> int:
-    """Return ``wished`` or a port that nobody listens on.
-
-    Raises:
-        InputError: Where ``wished`` is taken.
-    """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, wished or 0))
-        except OSError as error:
-            raise InputError(f"{name}: {wished} on {host}: {error.strerror}; choose another one") from None
-        return int(probe.getsockname()[1])
-
-
-def is_free(host: str, port: int) -> bool:
-    """Return whether nobody listens there."""
-    try:
-        free_port(host, port)
-    except InputError:
-        return False
-    return True
 
 
 def tail(path: Path) -> str:

@@ -12,13 +12,14 @@ from urllib.parse import urlsplit
 
 from degas_ray.cluster import job as jobs
 from degas_ray.cluster.file import ClusterFile
-from degas_ray.cluster.hosts import LOOPBACK, Say, free_port, is_free
+from degas_ray.cluster.hosts import Say
 from degas_ray.cluster.keeper import Task
 from degas_ray.cluster.opened import Cluster, answers, living_nodes, open_cluster
 from degas_ray.cluster.state import State, changed, settings_file
 from degas_ray.cluster.status import job_facts
 from degas_ray.config import dump
 from degas_ray.errors import DegasError, InputError
+from degas_ray.ports import LOOPBACK, free_port, is_free
 
 HEALTH_SECONDS = 300.0  # for every host to join
 POLL_SECONDS = 0.5

@@ -23,9 +23,10 @@ import yaml
 import degas_ray
 from degas_ray.cluster import commands
 from degas_ray.cluster.file import ClusterFile
-from degas_ray.cluster.hosts import LOOPBACK, Say, free_port, tail
+from degas_ray.cluster.hosts import Say, tail
 from degas_ray.cluster.state import ClusterFolder, State
 from degas_ray.errors import DegasError
+from degas_ray.ports import LOOPBACK, free_port
 
 UP_SECONDS = 1800.0  # a cloud's hosts are made and set up meanwhile
 SSH_SECONDS = 15

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from degas_ray.errors import InputError
-from degas_ray.files import read_json, write_json
+from degas_ray.files import read_json, write_bytes, write_json
 
 VERSION = 1
 
@@ -95,10 +95,7 @@ class ClusterFolder:
 def settings_file(folder: ClusterFolder, study: str, text: str) -> Path:
     """Write a study's settings where its job finds them; return the file."""
     path = folder.root / "jobs" / study / "config.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_bytes(path, text.encode())
     return path
 
 

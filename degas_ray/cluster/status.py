@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from degas_ray.cluster import job as jobs
-from degas_ray.cluster.hosts import LOOPBACK
 from degas_ray.cluster.opened import Cluster, living_nodes
 from degas_ray.errors import InputError
+from degas_ray.ports import LOOPBACK
 
 
 @dataclass(frozen=True)

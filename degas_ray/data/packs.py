@@ -8,11 +8,9 @@ with the name, the classes, a content fingerprint and free facts about how the p
 import hashlib
 import json
 import mmap
-import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from degas_ray.errors import DataError, DegasError
+from degas_ray.files import replacing
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -192,24 +191,8 @@ def _write_arrow(
         fields.append(pa.field("label", pa.int64(), nullable=False))
     schema = pa.schema(fields, metadata={_KEY: json.dumps(header, sort_keys=True).encode()})
     options = pa.ipc.IpcWriteOptions(allow_64bit=True)  # 200,000 images of 64x64 have more than 2^31 bytes
-    with _replacing(path) as file, pa.ipc.new_file(file, schema, options=options) as writer:
+    with replacing(path) as file, pa.ipc.new_file(file, schema, options=options) as writer:
         writer.write_batch(pa.record_batch(arrays, schema=schema))
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a file that takes the place of ``path`` once it is whole and on the disk."""
-    handle, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(part, 0o644)  # mkstemp's 0600 would hide the pack from the user's group
-        os.replace(part, path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
 
 
 def _remove_stale(folder: Path) -> None:

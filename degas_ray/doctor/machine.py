@@ -11,13 +11,13 @@ from pathlib import Path
 import psutil
 
 from degas_ray.doctor.findings import Finding
+from degas_ray.ports import LOOPBACK
 
 GIB = 2**30
 OBJECT_STORE = 128 * 2**20  # bytes that a study asks Ray for
 FEW_BYTES, ENOUGH_BYTES = GIB, 5 * GIB  # on the home's disk
 LITTLE_MEMORY = 3 * GIB  # Ray's own processes and two trials on small images
 PORTS = {6379: "a cluster's head", 8265: "its dashboard and jobs"}
-LOOPBACK = "127.0.0.1"
 _KERNEL_DRIVER = Path("/proc/driver/nvidia/version")
 
 

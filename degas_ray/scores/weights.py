@@ -2,8 +2,6 @@
 
 import fcntl
 import hashlib
-import os
-import tempfile
 import urllib.request
 import warnings
 from collections.abc import Iterator
@@ -11,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO
 
 from degas_ray.errors import DegasError, DegasWarning, InputError
+from degas_ray.files import replacing
 
 _BLOCK = 1 << 20
 _TIMEOUT = 30.0  # seconds without a byte before a download counts as failed
@@ -92,22 +90,6 @@ def locked(path: Path) -> Iterator[None]:
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file beside ``path`` that takes its place when the block ends without an error."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp's 0600 would hide the file from the user's group
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _verified(file: WeightsFile, path: Path) -> Path:

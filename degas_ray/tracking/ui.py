@@ -3,22 +3,22 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from degas_ray.errors import DegasError, InputError
+from degas_ray.errors import DegasError
+from degas_ray.ports import LOOPBACK, free_port
 from degas_ray.tracking import backend
 from degas_ray.tracking.experiment import front_page
 from degas_ray.tracking.runs import open_tracking
 
-LOOPBACK = "127.0.0.1"
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 LOG_CHARACTERS = 2000
@@ -55,7 +55,7 @@ def start_server(home: Path, port: int | None = None, host: str = LOOPBACK) -> S
     """
     home = home.absolute()
     experiment_id = open_tracking(home).address.experiment_id
-    port = _free_port(host, port)
+    port = free_port(host, port)
     log = home / "tracking" / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -69,11 +69,10 @@ def start_server(home: Path, port: int | None = None, host: str = LOOPBACK) -> S
         )
     address = f"http://{host}:{port}"
     server = Server(address, front_page(address, experiment_id), process.pid, lambda: _stop(process))
-    try:
+    with ExitStack() as undo:  # whatever ends the wait, Ctrl-C too
+        undo.callback(server.stop)
         _wait(server.address, process, log)
-    except BaseException:
-        server.stop()
-        raise
+        undo.pop_all()
     return server
 
 
@@ -97,16 +96,6 @@ def _environment(home: Path) -> dict[str, str]:
         "MLFLOW_BACKEND_STORE_URI": backend.database_uri(home),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a dozen processes that nothing here needs
     }
-
-
-def _free_port(host: str, port: int | None) -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port or 0))
-        except OSError as error:
-            raise InputError(f"port {port} on {host}: {error.strerror}; choose another one or leave it out") from None
-        return int(probe.getsockname()[1])
 
 
 def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
