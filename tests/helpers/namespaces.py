@@ -14,6 +14,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 LAUNCHER = "10.77.0.254"
 SHARED = "/mnt/shared"  # on every host
+OWN = ("/tmp", "/root", "/dev/shm", "/run")  # folders that each host has for itself
 HOST = """
 set -e
 hostname {name}
@@ -24,7 +25,7 @@ index=0
 for keep in {keep}; do
     index=$((index + 1)); mkdir /mnt/keep/$index; mount --bind $keep /mnt/keep/$index
 done
-for folder in /tmp /root /dev/shm /run; do mount -t tmpfs tmpfs $folder; done
+for folder in {own}; do mount -t tmpfs tmpfs $folder; done
 chmod 1777 /tmp /dev/shm
 index=0
 for keep in {keep}; do
@@ -144,8 +145,8 @@ class Hosts:
             _do("ip", "-n", name, *words)
         (self.shared / "ssh" / f"{name}.conf").write_text(SSHD.format(address=address))
         keep = {REPOSITORY, Path(sys.prefix), Path(sys.base_prefix)}
-        hidden = sorted(str(path) for path in keep if str(path).startswith(("/tmp/", "/root/", "/run/")))
-        script = HOST.format(name=name, shared=self.shared, keep=" ".join(hidden))
+        hidden = sorted(str(path) for path in keep if any(path.is_relative_to(folder) for folder in OWN))
+        script = HOST.format(name=name, shared=self.shared, keep=" ".join(hidden), own=" ".join(OWN))
         with (self.folder / f"{name}.log").open("wb") as log:
             self._processes[address] = subprocess.Popen(
                 [
