@@ -7,13 +7,13 @@ from degas_ray.errors import InputError
 LOOPBACK = "127.0.0.1"
 
 
-def free_port(host: str, wished: int | None = None, name: str = "port") -> int:
+def free_port(host: str, wished: int | None = None, says: str = "port") -> int:
     """Return ``wished`` or a port that nobody listens on.
 
     Args:
         host: The address to listen on.
         wished: A port, or None for any.
-        name: What the port is called where it was asked for.
+        says: How the error begins: ``port``, or the dotted path of a setting and a colon.
 
     Raises:
         InputError: Where ``wished`` is taken.
@@ -24,7 +24,7 @@ def free_port(host: str, wished: int | None = None, name: str = "port") -> int:
             probe.bind((host, wished or 0))
         except OSError as error:
             raise InputError(
-                f"{name} {wished} on {host}: {error.strerror}; choose another one or leave it out"
+                f"{says} {wished} on {host}: {error.strerror}; choose another one or leave it out"
             ) from None
         return int(probe.getsockname()[1])
 

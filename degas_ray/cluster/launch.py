@@ -214,7 +214,7 @@ def _with_ports(state: State, file: ClusterFile) -> State:
         elif port is None and before[name] and is_free(LOOPBACK, before[name]):
             ports[name] = before[name]
         else:
-            ports[name] = free_port(LOOPBACK, port, f"degas.{'ports.' if name != 'tracking' else ''}{name}")
+            ports[name] = free_port(LOOPBACK, port, f"degas.{'ports.' if name != 'tracking' else ''}{name}:")
     return changed(
         state,
         {
