@@ -13,8 +13,9 @@ three facts, all exact:
 Maps of at most 4x4 pixels go through :mod:`degas_ray.search.small`.
 """
 
+import math
 from collections.abc import Iterable, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 import torch.nn.functional as F
@@ -96,32 +97,82 @@ def merged_upsample(entering: Iterable[tuple[MixedOp, Mapping[str, Tensor], Sour
 
 def upsample_kernel(ops: MixedOp, weights: Mapping[str, Tensor], stride: int) -> Tensor:
     """Return the weighted sum of the up-sample operations as one transposed kernel [in, out, 6, 6]."""
-    size, padding = _FRAME[stride]
-    terms = []
-    for name, op in ops.items():
+    cores = []
+    for op in ops.values():
         core = list(op.children())[-1]
-        if isinstance(core, UpConv):
-            kernel, own_padding = transposed_kernel(core.weight, stride), (core.kernel - 1) // 2
-        else:
-            assert isinstance(core, nn.ConvTranspose2d), "an up-sample operation ends in one of two kinds"
-            kernel, own_padding = core.weight, DECONV_PADDING[core.kernel_size[0], stride]
-        before = padding - own_padding
-        after = size - kernel.shape[-1] - before
-        terms.append(F.pad(weights[name] * kernel, (before, after, before, after)))
-    return add_up(terms)
+        assert isinstance(core, UpConv | nn.ConvTranspose2d), "an up-sample operation ends in one of two kinds"
+        cores.append(core.weight.transpose(0, 1) if isinstance(core, UpConv) else core.weight)
+    return _one_kernel(
+        cores, [weights[name] for name in ops], _upsample_frame(tuple(ops), stride, cores[0].dtype, cores[0].device)
+    )
 
 
 def normal_kernel(ops: MixedOp, weights: Mapping[str, Tensor]) -> Tensor | None:
     """Return the weighted sum of conv_1x1 and conv_3x3 as one kernel [out, in, k, k], or None without them."""
-    kernels = []
-    for name in ("conv_3x3", "conv_1x1"):
-        if name in ops:
-            core = list(ops[name].children())[-1]
-            assert isinstance(core, nn.Conv2d), "a plain convolution ends in one"
-            kernels.append(weights[name] * core.weight)
-    if len(kernels) == 2:
-        return kernels[0] + F.pad(kernels[1], (1, 1, 1, 1))
-    return kernels[0] if kernels else None
+    names = tuple(name for name in ("conv_1x1", "conv_3x3") if name in ops)
+    cores = []
+    for name in names:
+        core = list(ops[name].children())[-1]
+        assert isinstance(core, nn.Conv2d), "a plain convolution ends in one"
+        cores.append(core.weight)
+    if not cores:
+        return None
+    return _one_kernel(cores, [weights[name] for name in names], _normal_frame(names, cores[0].dtype, cores[0].device))
+
+
+def _one_kernel(cores: list[Tensor], weights: list[Tensor], frame: Tensor) -> Tensor:
+    """Return the weighted sum of kernels of several sizes in one frame.
+
+    All at once, since a dozen small calls for every connection were a tenth of a step (docs/performance.md).
+
+    Args:
+        cores: Kernels [A, B, k, k].
+        weights: A number for each.
+        frame: Where each tap of each kernel goes, [kernels, taps of all, S * S].
+
+    Returns:
+        Kernel [A, B, S, S].
+    """
+    count, taps, pixels = frame.shape
+    placed = (torch.stack(weights) @ frame.view(count, -1)).view(taps, pixels)
+    side = math.isqrt(pixels)
+    kernel = torch.cat([core.flatten(2) for core in cores], dim=2) @ placed
+    return kernel.view(*kernel.shape[:2], side, side)
+
+
+@cache
+def _upsample_frame(names: tuple[str, ...], stride: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the frame of :func:`_one_kernel` for up-sample operations: what each makes of one tap at a time."""
+    size, padding = _FRAME[stride]
+    made = []
+    for name in names:
+        kernel = int(name[-1])
+        one_tap = torch.eye(kernel**2).view(-1, 1, kernel, kernel)
+        if name.startswith("up_conv"):
+            one_tap, own_padding = transposed_kernel(one_tap, stride).transpose(0, 1), (kernel - 1) // 2
+        else:
+            own_padding = DECONV_PADDING[kernel, stride]
+        before = padding - own_padding
+        after = size - one_tap.shape[-1] - before
+        made.append(F.pad(one_tap, (before, after, before, after)).flatten(1))
+    return _one_row_each(made).to(device, dtype)
+
+
+@cache
+def _normal_frame(names: tuple[str, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the frame of :func:`_one_kernel` for conv_1x1 and conv_3x3, centres on each other."""
+    sizes = [int(name[-1]) for name in names]
+    made = []
+    for kernel in sizes:
+        edge = (max(sizes) - kernel) // 2
+        made.append(F.pad(torch.eye(kernel**2).view(-1, kernel, kernel), (edge, edge, edge, edge)).flatten(1))
+    return _one_row_each(made).to(device, dtype)
+
+
+def _one_row_each(blocks: list[Tensor]) -> Tensor:
+    """Return blocks [t_i, P] as [i, sum of t, P], every block in its own row and at its own place, zeros elsewhere."""
+    taps: Tensor = torch.block_diag(*[torch.ones(1, len(block)) for block in blocks])
+    return taps[:, :, None] * torch.cat(blocks)
 
 
 def to_phases(x: Tensor) -> Tensor:
@@ -147,11 +198,10 @@ def _separable(ops: MixedOp, weights: Mapping[str, Tensor], source: Source) -> l
         both = {**sep, **dil}
         return [from_planes(separable(both, weights, to_planes(source.rectified)), size)] if both else []
     # Their own first ReLU is the source's, their last normalisation carries the weight.
-    terms = [_norm(_run(list(op.children())[1:-1], source.rectified), weights[name]) for name, op in sep.items()]
-    if not dil:
+    whole = {**sep, **dil} if size % 2 else sep  # odd maps have no equal phases
+    terms = [_norm(_run(list(op.children())[1:-1], source.rectified), weights[name]) for name, op in whole.items()]
+    if size % 2 or not dil:
         return terms
-    if size % 2:  # odd maps have no equal phases
-        return terms + [_norm(_run(list(op.children())[1:-1], source.rectified), weights[n]) for n, op in dil.items()]
     if size // 2 <= SMALL:
         made = from_planes(separable(dil, weights, to_planes(source.phases), dilation=1), size // 2)
         return [*terms, from_phases(made)]

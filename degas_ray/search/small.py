@@ -5,6 +5,7 @@ channel by channel, a small matrix over pixels, the pointwise one a matrix over 
 MixedOp go through both together. Layout: planes [C, N, P], with P pixels.
 """
 
+import math
 from collections.abc import Mapping
 from functools import cache
 
@@ -60,12 +61,12 @@ def _depthwise_pointwise(x: Tensor, layers: list[list[nn.Conv2d]], dilations: li
 def _matrix(weight: Tensor, dilation: int, pixels: int) -> Tensor:
     """Return a depthwise kernel [C, 1, k, k] as matrices [C, P, P] from input to output pixels."""
     kernel = weight.shape[-1]
-    taps = _taps(kernel, dilation, round(pixels**0.5)).to(weight)
+    taps = _taps(kernel, dilation, math.isqrt(pixels), weight.dtype, weight.device)
     return (weight.view(-1, kernel * kernel) @ taps).view(-1, pixels, pixels)
 
 
 @cache
-def _taps(kernel: int, dilation: int, size: int) -> Tensor:
+def _taps(kernel: int, dilation: int, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return which tap leads from each input pixel to each output pixel, [k * k, P * P] of zeros and ones."""
     taps = torch.zeros(kernel, kernel, size, size, size, size)
     for row in range(kernel):
@@ -74,7 +75,7 @@ def _taps(kernel: int, dilation: int, size: int) -> Tensor:
             for i in range(max(0, -down), min(size, size - down)):
                 for j in range(max(0, -right), min(size, size - right)):
                     taps[row, column, i + down, j + right, i, j] = 1
-    return taps.view(kernel * kernel, -1)
+    return taps.view(kernel * kernel, -1).to(device, dtype)
 
 
 def _norm(x: Tensor, scale: Tensor | None) -> Tensor:
