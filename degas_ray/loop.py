@@ -1,7 +1,10 @@
 """What every training loop shares: progress, stopping, devices. Loops know no Ray, no MLflow, no click."""
 
+import ctypes
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -52,3 +55,20 @@ def pick_device(name: str) -> torch.device:
         found = torch.cuda.device_count()
         raise InputError(f"device: got {name!r}, but this machine has {found} GPUs; use --set search.device=auto")
     return device
+
+
+# Names in glibc's malloc.h -> what they are set to.
+_MALLOC = {"M_TRIM_THRESHOLD": (-1, 2**31 - 1), "M_TOP_PAD": (-2, 2**28), "M_MMAP_THRESHOLD": (-3, 2**30)}
+
+
+@cache
+def keep_memory() -> bool:
+    """Have the C library keep freed memory for the next tensors; return whether it does.
+
+    A step on a CPU frees the memory that the next one asks for. By default glibc gives large blocks back to the system,
+    and touching them again costs a sixth of a search step (docs/performance.md). Other C libraries are left alone.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    library = ctypes.CDLL(None)
+    return all(library.mallopt(name, value) == 1 for name, value in _MALLOC.values())

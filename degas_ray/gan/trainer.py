@@ -18,7 +18,7 @@ from degas_ray.gan.collapse import CollapseWatch, diversity
 from degas_ray.gan.frameworks import FRAMEWORKS, Batch, Fakes, Terms
 from degas_ray.gan.group import Group
 from degas_ray.gan.rates import build_adam, parameters_of, set_rate
-from degas_ray.loop import OnProgress, Progress, ShouldStop, log_every, pick_device
+from degas_ray.loop import OnProgress, Progress, ShouldStop, keep_memory, log_every, pick_device
 
 # Settings that may differ between a checkpoint and the run that goes on from it.
 _FREE = {"device", "milestones", "checkpoint_seconds", "checkpoint_quota"}
@@ -131,6 +131,7 @@ class Trainer:
         self.config, self.generator, self.seed, self.group = config, generator, seed, group or Group()
         self.group.check(batch=config.batch, generator_batch=config.generator_batch)
         self.device = pick_device(config.device)
+        keep_memory()
         self.framework = FRAMEWORKS[config.framework]
         self.classes: int = generator.num_classes  # type: ignore[assignment]
         generator.to(self.device).to(memory_format=torch.channels_last).train()

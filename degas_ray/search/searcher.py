@@ -14,7 +14,7 @@ from degas_ray.checkpoint import State
 from degas_ray.config import PruneConfig, SearchConfig
 from degas_ray.data import Batches, Pack
 from degas_ray.errors import CheckpointError, DivergedError, InputError, Interrupted
-from degas_ray.loop import OnProgress, Progress, ShouldStop, log_every, pick_device
+from degas_ray.loop import OnProgress, Progress, ShouldStop, keep_memory, log_every, pick_device
 from degas_ray.search.accelerate import accelerate
 from degas_ray.search.explain import verdict
 from degas_ray.search.glo import project, reconstruction_loss, start_latents
@@ -102,6 +102,7 @@ class Searcher:
     def __init__(self, config: SearchConfig, pack: Pack, seed: int, pruning: PruneConfig) -> None:
         self.config, self.pruning, self.seed = config, pruning, seed
         self.device = pick_device(config.device)
+        keep_memory()
         self.space = Space(config.n, config.normal_ops, config.upsample_ops)
         weight_half, alpha_half = _halves(len(pack), config, seed)
         self.steps = config.steps or max(1, round(config.epochs * (len(weight_half) // config.batch)))
