@@ -1,21 +1,31 @@
-"""One search step (both half-steps): ours, plain ops as DARTS's code runs them, and the densest single-path generator.
+"""One search step (both half-steps): ours, operation by operation, and the densest single-path generator.
 
-Run ``python -m benchmarks.search_step``. All three make the same two half-steps on the same data: forward, loss,
-gradients of weights and latents; forward, loss, gradients of alphas and latents. The single-path generator has no
-alphas, so its second half-step takes the gradients of its weights: it is the floor to come close to.
+Run ``python -m benchmarks.search_step``. All make the same two half-steps on the same data: forward, loss, gradients of
+weights and latents; forward, loss, gradients of alphas and latents.
+
+* ``darts``: as DARTS's code does it: every operation by itself, up-sampling before its convolution, and a backward
+  pass to all parameters in both half-steps.
+* ``plain``: ``search.mixed=plain``, which up-samples within the convolution and takes only the gradients it needs.
+* ``single_path``: the densest generator. It has no alphas, so its second half-step takes the gradients of its weights:
+  it is the floor to come close to.
+
+All run with memory kept between steps, as searches do; ``--fresh-memory`` leaves the C library as it is.
 """
 
 from collections.abc import Callable
 
 import click
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.timing import alternate, report
+from degas_ray.loop import keep_memory
 from degas_ray.search import Supernet, accelerate
 from degas_ray.search.glo import reconstruction_loss
 from degas_ray.space import Generator, Genotype
 from degas_ray.space.norm import search_norm
+from degas_ray.space.operations import UpConv
 
 DENSEST = Genotype.parse(
     "N1a=sep_conv_5x5(U0); U1=deconv_6x6(U0)+deconv_6x6(N1a); N2a=sep_conv_5x5(U1); U2=deconv_6x6(U1)+deconv_6x6(N2a); "
@@ -44,6 +54,33 @@ def step(forward: Callable[[Tensor], Tensor], module: nn.Module, z: Tensor, targ
     return run
 
 
+class UpThenConv(nn.Module):
+    """Nearest-neighbour up-sampling, then a convolution at the large size, with the weight of an :class:`UpConv`."""
+
+    def __init__(self, fast: UpConv) -> None:
+        super().__init__()
+        self.weight, self.padding, self.stride = fast.weight, fast.kernel // 2, fast.stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, C, H, W] to [N, C, stride * H, stride * W]."""
+        return F.conv2d(F.interpolate(x, scale_factor=self.stride, mode="nearest"), self.weight, padding=self.padding)
+
+
+def darts_step(supernet: Supernet, z: Tensor, target: Tensor) -> Callable[[], None]:
+    """Return both half-steps as DARTS's code takes them."""
+    for module in list(supernet.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, UpConv):
+                setattr(module, name, UpThenConv(child))
+
+    def run() -> None:
+        for _ in range(2):
+            supernet.zero_grad()
+            reconstruction_loss(supernet(z.detach().requires_grad_()), target, 0.5).mean().backward()
+
+    return run
+
+
 def single_path(width: int, latent_dim: int, resolution: int) -> Generator:
     """Return the densest generator, normalised as in the search: batch statistics, nothing affine."""
     generator = Generator(DENSEST, width=width, latent_dim=latent_dim, resolution=resolution)
@@ -62,8 +99,13 @@ def single_path(width: int, latent_dim: int, resolution: int) -> Generator:
 @click.option("--rounds", default=9, show_default=True)
 @click.option("--threads", default=2, show_default=True)
 @click.option("--compile", "compiled", is_flag=True, help="Also time the compiled step (minutes to compile).")
-def main(width: int, batch: int, resolution: int, n: int, rounds: int, threads: int, compiled: bool) -> None:
+@click.option("--fresh-memory", is_flag=True, help="Let the C library give freed memory back.")
+def main(
+    width: int, batch: int, resolution: int, n: int, rounds: int, threads: int, compiled: bool, fresh_memory: bool
+) -> None:
     """Print medians and ratios as JSON."""
+    if not fresh_memory:
+        keep_memory()
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     latent_dim = 128
@@ -74,6 +116,7 @@ def main(width: int, batch: int, resolution: int, n: int, rounds: int, threads: 
     single = single_path(width, latent_dim, resolution)
     single_last = single_path(width, latent_dim, resolution).to(memory_format=torch.channels_last)
     functions = {
+        "darts": darts_step(Supernet(n, width, latent_dim, resolution, mixed="plain"), z, target),
         "plain": step(plain, plain, z, target),
         "ours": step(accelerate(merged), merged, z, target),
         "single_path": step(single, single, z, target),
@@ -88,6 +131,7 @@ def main(width: int, batch: int, resolution: int, n: int, rounds: int, threads: 
             "benchmark": "search_step",
             "sizes": {"width": width, "batch": batch, "resolution": resolution, "n": n},
             "median_ms": {name: round(1e3 * value, 1) for name, value in seconds.items()},
+            "times_faster_than_darts": {name: round(seconds["darts"] / value, 2) for name, value in seconds.items()},
             "times_faster_than_plain": {name: round(seconds["plain"] / value, 2) for name, value in seconds.items()},
             "ours_over_single_path": round(seconds["ours"] / seconds["single_path"], 2),
             "ours_over_single_path_channels_last": round(seconds["ours"] / seconds["single_path_channels_last"], 2),
