@@ -195,18 +195,21 @@ def run_jobs(
 
 
 class Throttle:
-    """Let reports through at most once in :data:`REPORT_SECONDS`, and every beginning and end of a phase."""
+    """Let reports through at most once in :data:`REPORT_SECONDS`, and every message.
+
+    A worker waits until the driver has taken its report, so that each costs a short trial time; what counts is in the
+    job's folder.
+    """
 
     def __init__(self, send: Callable[[Mapping[str, Any]], None]) -> None:
-        self._send, self._last, self._phase = send, -REPORT_SECONDS, ""
+        self._send, self._last = send, -REPORT_SECONDS
 
     def __call__(self, report: Mapping[str, Any]) -> None:
         """Send ``report``, or drop it."""
         now = time.monotonic()
-        edge = report.get("phase") != self._phase or report.get("step") == report.get("steps")
-        if edge or now - self._last >= REPORT_SECONDS:
+        if "message" in report or now - self._last >= REPORT_SECONDS:
             self._send(report)
-            self._last, self._phase = now, report.get("phase", "")
+            self._last = now
 
 
 def _run(config: dict[str, Any], worker: Worker, threads: int) -> None:

@@ -36,7 +36,7 @@ def worker(task: Mapping[str, Any], report: Report) -> None:
     if task["do"] == "die" and not Path(task["flag"]).exists():
         Path(task["flag"]).touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    report({"phase": "work", "step": 2, "steps": 2, "loss": float("nan"), "cwd": str(Path.cwd())})
+    report({"message": "done", "step": 2, "steps": 2, "loss": float("nan"), "cwd": str(Path.cwd())})
 
 
 class Given:
@@ -146,12 +146,13 @@ def test_how_many_jobs_fit() -> None:
     assert machine.fitting(16, 0) == 1
 
 
-def test_reports_are_thinned_but_never_the_edges_of_a_phase() -> None:
+def test_reports_are_thinned_but_never_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 0.4, 0.8, 0.9, 1.2, 2.0, 2.3])
+    monkeypatch.setattr("degas_ray.study.jobs.time.monotonic", lambda: next(clock))
     sent: list[Mapping[str, Any]] = []
     throttle = Throttle(sent.append)
-    for phase in ("search", "proxy"):
-        for step in range(101):
-            throttle({"phase": phase, "step": step, "steps": 100})
-    assert [(report["phase"], report["step"]) for report in sent] == [
-        ("search", 0), ("search", 100), ("proxy", 0), ("proxy", 100)
-    ]  # fmt: skip
+    reports: list[Mapping[str, Any]] = [{"phase": "search", "step": step} for step in range(7)]
+    reports[3] = {"phase": "message", "message": "a word"}
+    for report in reports:
+        throttle(report)
+    assert sent == [reports[0], reports[3], reports[5]]
