@@ -21,8 +21,8 @@ from degas_ray.tracking import RunDirectory, open_tracking
 
 HELPERS = Path(__file__).parent
 NAME = "s"
-STEPS = list(range(2, 201, 2))  # a hundred reports of 200 steps
-SECONDS = 300.0
+STEPS = list(range(1, 101))  # every step of the proxy training is reported
+SECONDS = 600.0  # a busy machine takes a minute to start a driver, Ray and its workers
 
 
 class Disturbed:
@@ -39,6 +39,8 @@ class Disturbed:
         self.said: list[str] = []
         self.driver: subprocess.Popen[str] | None = None
         self.variables: dict[str, str] = {}
+        self.moments: list[float] = []
+        self._heard: list[tuple[float, str]] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
 
     def start(self) -> None:
@@ -54,10 +56,10 @@ class Disturbed:
         self._lines = queue.Queue()
         threading.Thread(target=self._read, args=(self.driver, self._lines), daemon=True).start()
 
-    @staticmethod
-    def _read(driver: subprocess.Popen[str], lines: "queue.Queue[str | None]") -> None:
+    def _read(self, driver: subprocess.Popen[str], lines: "queue.Queue[str | None]") -> None:
         assert driver.stdout is not None
         for line in driver.stdout:
+            self._heard.append((time.monotonic(), line))
             lines.put(line.rstrip())
         lines.put(None)
 
@@ -101,10 +103,25 @@ class Disturbed:
             return []
         return found
 
+    def strike(self) -> None:
+        """Note that a fault is delivered now."""
+        self.moments.append(time.monotonic())
+
+    def recoveries(self, word: str) -> list[float]:
+        """Return seconds from each fault to the first progress after the driver's next line with ``word`` in it."""
+        found = []
+        for moment in self.moments:
+            later = [(at, line) for at, line in list(self._heard) if at > moment]
+            begin = next((at for at, line in later if word in line), None)
+            if begin is not None:
+                found += [at - moment for at, line in later if at >= begin and line.startswith("progress")][:1]
+        return found
+
     def kill(self, process: psutil.Process, number: int = signal.SIGKILL) -> None:
         """Send a signal; a process that has just ended is no fault."""
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(number)
+            self.strike()
 
     def facts(self) -> dict[str, Any]:
         """Return what must be the same, however the study was disturbed."""

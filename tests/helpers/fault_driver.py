@@ -21,11 +21,11 @@ def main(home: Path, name: str) -> int:
         study__concurrent=2,
         study__max_failures=100,
         study__rerank={"top": 1, "seeds": 1},
-        search__steps=40,
+        search__steps=20,
         search__checkpoint_seconds=0.2,
-        proxy__steps=200,
+        proxy__steps=100,
         proxy__checkpoint_seconds=0.2,
-        full__steps=200,
+        full__steps=40,
         full__checkpoint_seconds=0.2,
     )
     resume = (home / "studies" / name / "study.json").exists()
