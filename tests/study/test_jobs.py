@@ -36,7 +36,7 @@ def worker(task: Mapping[str, Any], report: Report) -> None:
     if task["do"] == "die" and not Path(task["flag"]).exists():
         Path(task["flag"]).touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    report({"message": "done", "step": 2, "steps": 2, "loss": float("nan"), "cwd": str(Path.cwd())})
+    report({"phase": "work", "message": "done", "step": 2, "steps": 2, "loss": float("nan"), "cwd": str(Path.cwd())})
 
 
 class Given:
