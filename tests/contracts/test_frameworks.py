@@ -10,7 +10,7 @@ from torch import nn
 
 from degas_ray.config import TrainConfig
 from degas_ray.gan import FRAMEWORKS, PRESETS, build_critic
-from degas_ray.gan.critic import Critic
+from degas_ray.gan.critic import Critic, Forward, Output
 from degas_ray.gan.frameworks import Batch, Fakes, Framework
 from degas_ray.gan.noise import Noise
 
@@ -209,3 +209,64 @@ def test_cagan_rewards_disagreement_on_generated_images_up_to_one() -> None:
     assert terms["consistency"].item() == pytest.approx(3.0)
     own = framework.generator_loss(critic, Fakes(batch.fake, None), setting(framework), noise())
     assert own["consistency"].item() == pytest.approx(0, abs=1e-10)
+
+
+def test_sngan_is_the_hinge_by_numpy() -> None:
+    framework = FRAMEWORKS["sngan"]
+    critic, batch, config = critic_of(framework, classes=3).eval(), batch_of(classes=3), setting(FRAMEWORKS["sngan"])
+    with torch.no_grad():
+        real, fake = critic(batch.real), critic(batch.fake)
+        terms = framework.critic_loss(critic, batch, config, noise())
+        own = framework.generator_loss(critic, Fakes(batch.fake, batch.labels), config, noise())
+    r, f = real.score.numpy(), fake.score.numpy()
+    assert terms["hinge"].item() == pytest.approx(np.maximum(0, 1 - r).mean() + np.maximum(0, 1 + f).mean(), rel=1e-5)
+    assert terms["classification"].item() == pytest.approx(
+        config.auxiliary_critic * cross_entropy(real, batch), rel=1e-5
+    )
+    assert set(terms) == {"hinge", "classification"}
+    assert own["adversarial"].item() == pytest.approx(-f.mean(), rel=1e-5)
+    assert own["classification"].item() == pytest.approx(
+        config.auxiliary_generator * cross_entropy(fake, batch), rel=1e-5
+    )
+    assert set(own) == {"adversarial", "classification"}
+
+
+def test_cagan_is_its_formula_by_numpy_dropout_on() -> None:
+    """Every draw again in the same order: the critics, then the points and the masks of the penalty."""
+    framework = FRAMEWORKS["cagan"]
+    critic, batch = critic_of(framework), batch_of()
+    config = setting(framework, critics=3, consistency=2.0, gradient_penalty=10.0)
+    terms = framework.critic_loss(critic, batch, config, noise(4))
+    draws = noise(4)
+    with torch.no_grad():
+        how = Forward(draws)
+        trunk = critic.trunk(torch.cat([batch.real, batch.fake]), how)
+        scores = critic.head(trunk.repeat(3, 1, 1, 1), how).score.view(3, -1).numpy()
+    real, fake = scores[:, :8], scores[:, 8:]
+    assert real.var(0).min() > 0  # dropout makes three critics of one
+    spread = real.var(0).mean() + np.maximum(0, 1 - fake.var(0)).mean()
+    assert terms["wasserstein"].item() == pytest.approx(fake.mean() - real.mean(), rel=1e-4, abs=1e-6)
+    assert terms["consistency"].item() == pytest.approx(2.0 * spread, rel=1e-4)
+
+    share = torch.rand(8, 1, 1, 1, generator=draws)
+    points = (batch.real + share * (batch.fake - batch.real)).requires_grad_()
+    (slope,) = torch.autograd.grad(critic(points, Forward(draws)).score.sum(), points)
+    penalty = np.square(np.linalg.norm(slope.flatten(1).numpy(), axis=1) - 1).mean()
+    assert terms["penalty"].item() == pytest.approx(10 * penalty, rel=1e-4)
+    assert set(terms) == {"wasserstein", "penalty", "consistency"}
+
+    own = framework.generator_loss(critic, Fakes(batch.fake, None), config, noise(4))
+    how = Forward(noise(4))
+    with torch.no_grad():
+        made = critic.head(critic.trunk(batch.fake, how).repeat(3, 1, 1, 1), how).score.view(3, -1).numpy()
+    assert own["adversarial"].item() == pytest.approx(-made.mean(), rel=1e-4, abs=1e-6)
+    assert own["consistency"].item() == pytest.approx(2.0 * made.var(0).mean(), rel=1e-4)
+
+
+def cross_entropy(output: Output, batch: Batch) -> float:
+    """Return the mean of -log softmax at the labels, by numpy."""
+    assert output.logits is not None
+    assert batch.labels is not None
+    logits = output.logits.detach().numpy().astype(float)
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    return float(-np.log(shares[np.arange(len(logits)), batch.labels.numpy()]).mean())
