@@ -1,5 +1,7 @@
 """Images to score, as they lie in packs, folders and arrays."""
 
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,11 @@ from cleanfid.resize import make_resizer
 from PIL import Image
 from standin_networks import tiny_extractor
 
+from degas_ray.config import TrainConfig
 from degas_ray.data import write_pack
 from degas_ray.errors import DataError, InputError
-from degas_ray.scores import image_batches
+from degas_ray.gan import build_generator, generate
+from degas_ray.scores import extract, image_batches
 
 
 def noise(count: int, height: int = 16, width: int = 16) -> np.ndarray:
@@ -61,3 +65,26 @@ def test_what_cannot_be_scored_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
     with pytest.raises(DataError, match=r"a\.png cannot be read as an image.*repair it or remove it"):
         list(image_batches(tmp_path))
+
+
+def test_fifty_thousand_samples_never_live_at_once() -> None:
+    generator = build_generator("resnet", TrainConfig(width=2, latent_dim=4), 8, 0)
+    alive, most = 0, 0
+
+    def gone() -> None:
+        nonlocal alive
+        alive -= 1
+
+    def watched() -> Iterator[np.ndarray]:
+        nonlocal alive, most
+        batches = generate(generator, 50_000, seed=0, batch=1000)
+        while (images := next(batches, None)) is not None:
+            alive += 1
+            most = max(most, alive)
+            weakref.finalize(images, gone)
+            yield images
+            del images
+
+    assert len(extract(watched(), tiny_extractor())) == 50_000
+    assert most <= 2  # the batch that is measured and the next one
+    assert alive == 0
