@@ -1,14 +1,15 @@
 """What a study adds to a trial: a study of short trials, against the same trials called in a row.
 
 Run ``python -m benchmarks.tune_overhead``. Both go through :func:`~degas_ray.study.trial.run_trial` with the settings
-that Optuna proposed for the study, on the same images, one trial at a time. Two lengths of study tell what every
-trial costs from what a study costs once (Ray's start, the tracking database). Trials in a row are recorded in MLflow as
-in the study.
+that Optuna proposed for the study, on the same images, one trial at a time, recorded in MLflow. Medians: of the time
+from one trial's result to the next one's in the study, and of the time of a trial in the row.
 """
 
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import click
 import torch
@@ -37,12 +38,14 @@ SHORT = (
 )
 
 
-def study_seconds(config: Config, home: Path, trials: int) -> float:
-    """Return how long a whole study of so many trials takes."""
+def study_seconds(config: Config, home: Path, trials: int) -> list[float]:
+    """Return how long after the trial before it each trial of a study, but the first, had its result."""
     settings = config.model_copy(update={"study": config.study.model_copy(update={"trials": trials})})
-    start = time.perf_counter()
-    run_study(settings, home, name=f"overhead-{trials}", should_stop=lambda: False)
-    return time.perf_counter() - start
+    name = f"overhead-{trials}"
+    run_study(settings, home, name=name, should_stop=lambda: False)
+    study = StudyFolder(home, name)
+    ends = sorted((study.trial(row.number) / "result.json").stat().st_mtime for row in study.rows())
+    return [later - earlier for earlier, later in pairwise(ends)]
 
 
 def row_seconds(config: Config, home: Path, like: StudyFolder) -> list[float]:
@@ -64,28 +67,24 @@ def row_seconds(config: Config, home: Path, like: StudyFolder) -> list[float]:
 
 
 @click.command()
-@click.option("--few", default=4, show_default=True, help="Trials of the short study.")
-@click.option("--many", default=24, show_default=True, help="Trials of the long one.")
+@click.option("--trials", default=24, show_default=True)
 @click.option("--threads", default=1, show_default=True)
-def main(few: int, many: int, threads: int) -> None:
+def main(trials: int, threads: int) -> None:
     """Print seconds a trial, in a study and in a row, as JSON."""
     torch.set_num_threads(threads)
     config = resolve(sets=[*SHORT, f"study.cpus={threads}"])
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
-        study_seconds(config, home, 1)  # makes the database, the pack and the statistics
-        short, long = study_seconds(config, home, few), study_seconds(config, home, many)
-        rows = row_seconds(config, Path(folder) / "row", StudyFolder(home, f"overhead-{many}"))
-    in_study, in_row = (long - short) / (many - few), sorted(rows[1:])[len(rows[1:]) // 2]
+        study_seconds(config, home, 2)  # makes the database, the pack and the statistics
+        in_study = median(study_seconds(config, home, trials))
+        in_row = median(row_seconds(config, Path(folder) / "row", StudyFolder(home, f"overhead-{trials}"))[1:])
     report(
         {
             "benchmark": "tune_overhead",
-            "trials": [few, many],
-            "seconds_a_study": {"few": round(short, 2), "many": round(long, 2)},
+            "trials": trials,
             "seconds_a_trial": {"in_a_study": round(in_study, 3), "in_a_row": round(in_row, 3)},
             "overhead_seconds_a_trial": round(in_study - in_row, 3),
             "share_of_a_one_minute_trial": round((in_study - in_row) / 60, 4),
-            "study_seconds_once": round(short - few * in_study, 2),
         }
     )
 
