@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from degas_ray.config import Config
 from degas_ray.study.hyperparameters import own_values, tuned
-from degas_ray.study.proposals import NEAR, STARTUP, STUDY_NAME, Proposals
+from degas_ray.study.proposals import NEAR, STARTUP, STUDY_NAME, Proposals, _Sampler
 
 SPACE: dict[str, BaseDistribution] = {"x": FloatDistribution(-5, 5)}
 
@@ -82,6 +82,48 @@ def test_a_study_opened_again_proposes_what_an_undisturbed_one_does(tmp_path: Pa
     for _ in range(15):
         asked += run(parabola(journal), 1)
     assert asked == run(parabola(None), 15)
+
+
+@pytest.mark.parametrize("objectives", [1, 2])
+def test_a_study_opened_again_has_seen_every_kind_of_end(tmp_path: Path, objectives: int) -> None:
+    outcomes = ("completed", "pruned", "collapsed", "failed", "completed", "diverged")
+
+    def opened(journal: Path | None) -> Proposals:
+        return Proposals(journal, SPACE, {"x": 4.0}, objectives=objectives, seed=0, lag=3)
+
+    def turn(proposals: Proposals) -> float:
+        """Ask for one trial, and tell of the one before it."""
+        number = len(proposals) - 1
+        proposal = proposals.ask()
+        if number >= 0:
+            outcome, value = outcomes[number % len(outcomes)], (number * 7) % 11
+            values = [value] * objectives if outcome in ("completed", "collapsed") else []
+            proposals.tell(number, outcome, values, {10: value + 2.0, 20: value + 1.0})
+        return float(proposal.params["x"])
+
+    undisturbed = opened(None)
+    asked = [turn(undisturbed) for _ in range(40)]
+    journal = tmp_path / "optuna.journal"
+    assert [turn(opened(journal)) for _ in range(40)] == asked
+
+
+def test_the_joint_model_is_optunas_own() -> None:
+    space: dict[str, BaseDistribution] = {
+        "b": FloatDistribution(1e-3, 1.0, log=True),
+        "a": IntDistribution(1, 5),
+        "fixed": IntDistribution(3, 3),
+    }
+    study = optuna.create_study()
+    for number in range(STARTUP):
+        params = {"b": 0.01 * (number + 1), "a": number % 5 + 1, "fixed": 3}
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=float(number)))
+    theirs = optuna.samplers.TPESampler(seed=5, n_startup_trials=STARTUP, constant_liar=True)
+    study.sampler = theirs
+    expected = study.ask(space).params
+
+    again = optuna.create_study(sampler=_Sampler(space, 5))
+    again.add_trials(study.get_trials()[:STARTUP])
+    assert again.ask(space).params == expected
 
 
 def test_the_order_in_which_trials_end_does_not_change_what_is_proposed() -> None:
