@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from degas_ray.errors import CheckpointError, DegasError, DegasWarning
+from degas_ray.errors import CheckpointError, DegasWarning, DiskError
 
 FORMAT = "degas-ray checkpoint"
 VERSION = 1
@@ -79,7 +79,7 @@ def save(path: Path, state: State, kind: str) -> None:
         kind: What it is, such as ``search`` or ``generator``; :func:`load` checks it.
 
     Raises:
-        DegasError: Where the file cannot be written (a full disk, a folder without permission).
+        DiskError: Where the file cannot be written (a full disk, a folder without permission).
     """
     content = {
         "format": FORMAT,
@@ -101,7 +101,7 @@ def save(path: Path, state: State, kind: str) -> None:
         if path.parent.is_dir():
             temporary.unlink(missing_ok=True)
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-        raise DegasError(
+        raise DiskError(
             f"cannot write the checkpoint {path}: {reason}; free some space or choose another folder with --home"
         ) from error
 
@@ -167,7 +167,7 @@ def save_step(
         The file.
 
     Raises:
-        DegasError: Where the file cannot be written.
+        DiskError: Where the file cannot be written.
     """
     path = folder / f"step-{step:06d}.ckpt"
     save(path, state, kind)

@@ -51,6 +51,10 @@ class DivergedError(DegasError):
     """A loss, a gradient or an image became non-finite."""
 
 
+class DiskError(DegasError):
+    """The disk does not take what must be kept; nothing is wrong with the work, which goes on once there is room."""
+
+
 class Interrupted(DegasError):  # noqa: N818 - an outcome, not a fault
     """The run was stopped by the user and can be resumed (exit code 130)."""
 

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
-from degas_ray.errors import DegasError, InputError
+from degas_ray.errors import DiskError, InputError
 
 T = TypeVar("T")
 SHOWN = 60  # characters of a name that an error repeats
@@ -39,7 +39,7 @@ def write_json(path: Path, value: Any) -> None:
     """Write ``value`` so that ``path`` is either the old file or the whole new one.
 
     Raises:
-        DegasError: Where it cannot be written.
+        DiskError: Where it cannot be written.
     """
     write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
 
@@ -48,14 +48,14 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` so that ``path`` is either the old file or the whole new one.
 
     Raises:
-        DegasError: Where it cannot be written.
+        DiskError: Where it cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             file.write(content)
     except OSError as error:
-        raise DegasError(
+        raise DiskError(
             f"cannot write {path}: {error.strerror or error}; free some space or choose another folder with --home"
         ) from error
 

@@ -13,7 +13,7 @@ from degas_ray.study.proposals import Proposal, Proposals
 from degas_ray.study.seeds import derive
 from degas_ray.study.store import Row, read_json, write_json
 from degas_ray.study.trial import trial_task
-from degas_ray.study.worker import FAILURE
+from degas_ray.study.worker import DISK, FAILURE
 
 ALIKE = 3  # first trials that fail in the same way: nothing better is to be expected
 
@@ -127,6 +127,9 @@ class StudyQueue:
     def _retry(self, job: Job, folder: Path, error: str) -> bool:
         """Hand a job out again whose worker died; write down the failure of one that failed by itself."""
         failure = read_json(folder / FAILURE)
+        if failure is not None and failure["kind"] == DISK:
+            self._pause(job, failure["error"])
+            return True
         allowed = self._context.config.study.max_failures
         deaths = self._deaths[job.key] = self._deaths.get(job.key, 0) + 1
         if failure is None and deaths <= allowed:
@@ -143,6 +146,13 @@ class StudyQueue:
             }
         self._fail(job, folder, failure)
         return False
+
+    def _pause(self, job: Job, error: str) -> None:
+        """End the study for now where the disk is full: every job would fail of it, and none of its own fault."""
+        name = self._context.study
+        self.problem = f"{error}\nnothing is lost; make room, then go on with 'degas-ray tune --resume {name}'"
+        self._monitor.end(job, "interrupted", None)
+        self._monitor.stop()
 
     def _fail(self, job: Job, folder: Path, failure: Mapping[str, Any]) -> None:
         run = self._context.tracking.find_key(f"{self._context.study}/{folder.relative_to(self._context.folder.root)}")

@@ -1,5 +1,6 @@
 """What a worker process does with a job: trial, re-ranking or promotion. It knows no Ray."""
 
+import errno
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -9,13 +10,15 @@ from types import TracebackType
 from typing import Any
 
 from degas_ray.data import Pack, open_pack
-from degas_ray.errors import DegasError, DegasWarning, Interrupted
+from degas_ray.errors import DegasError, DegasWarning, DiskError, Interrupted
 from degas_ray.study.attempt import Context, Report
 from degas_ray.study.promote import run_promotion, run_rerank
 from degas_ray.study.store import hold, write_json
 from degas_ray.study.trial import run_trial
 
 FAILURE = "failure.json"
+DISK = DiskError.__name__  # a failure that is none of the job's own
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 KINDS: dict[str, Callable[[Context, Pack, Mapping[str, Any], Report], None]] = {
     "trial": run_trial,
     "rerank": run_rerank,
@@ -54,8 +57,12 @@ class _Witness:
     ) -> bool:
         if error is None or isinstance(error, Interrupted):
             return True  # a pause has been recorded, and the driver asked for it
-        text = str(error) if isinstance(error, DegasError) else "".join(traceback.format_exception(error))
-        write_json(self._file, {"kind": type(error).__name__, "error": text})
+        kind_name, text = type(error).__name__, "".join(traceback.format_exception(error))
+        if isinstance(error, DegasError):
+            text = str(error)
+        elif isinstance(error, OSError) and error.errno in _FULL:
+            kind_name, text = DISK, f"cannot write {error.filename or self._file.parent}: {error.strerror}"
+        write_json(self._file, {"kind": kind_name, "error": text})
         return False
 
 

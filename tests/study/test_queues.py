@@ -184,6 +184,22 @@ def test_failures_of_several_kinds_do_not(tmp_path: Path) -> None:
     assert bench.next().key == "trial 3"
 
 
+def test_a_full_disk_ends_the_study_for_now_and_fails_no_trial(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tiny_config(study__trials=8))
+    first, second = bench.next(), bench.next()
+    error = "cannot write the checkpoint x.ckpt: No space left on device"
+    write_json(Path(first.task["folder"]) / FAILURE, {"kind": "DiskError", "error": error})
+    bench.queue.ended(first, "RayTaskError")
+    assert bench.queue.problem.startswith(error)
+    assert "degas-ray tune --resume s" in bench.queue.problem
+    assert bench.queue.exhausted()
+    assert bench.context.folder.stop.exists()  # the others are asked to pause
+    assert bench.context.folder.rows() == []
+    assert bench.proposals.running()[0].params == first.task["params"]
+    assert Bench(tmp_path, tiny_config(study__trials=8)).next().task == first.task
+    assert second.key == "trial 1"
+
+
 def test_one_success_among_them_does_not_either(tmp_path: Path) -> None:
     bench = Bench(tmp_path, tiny_config(study__trials=8))
     bench.finish(bench.next(), 10.0)

@@ -1,5 +1,6 @@
 """A trial in a worker's hands; MLflow is stood in for by notes, everything else is real."""
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from tiny_study import Notes, tiny_config
 
 from degas_ray.config import Config
 from degas_ray.data import prepare
-from degas_ray.errors import DegasError, DivergedError
+from degas_ray.errors import DegasError, DiskError, DivergedError
 from degas_ray.scores import Scores
 from degas_ray.space import Genotype
 from degas_ray.study import trial as trial_module
@@ -199,6 +200,26 @@ def test_a_trial_that_raises_leaves_its_traceback(
     assert desk.runs["s/trials/0000"].outcome == "failed"
     run(here)  # tried again, it is forgotten
     assert read_json(here.folder.trial(0) / FAILURE) is None
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device", "a.png"), DiskError("cannot write a.ckpt: no space")]
+)
+def test_a_full_disk_is_no_failure_of_the_trial(
+    tmp_path: Path, data: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*args: Any, **more: Any) -> None:
+        raise error
+
+    here = context(tmp_path, data)
+    with monkeypatch.context() as patch:
+        patch.setattr(trial_module, "search_work", fail)
+        with pytest.raises(type(error)):
+            run(here)
+    failure = read_json(here.folder.trial(0) / FAILURE)
+    assert failure is not None
+    assert failure["kind"] == "DiskError"
+    assert failure["error"].startswith("cannot write a.")
 
 
 def test_a_finished_trial_is_not_looked_at_again(tmp_path: Path, data: Path, desk: Desk) -> None:
