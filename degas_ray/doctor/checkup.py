@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from degas_ray.cluster.file import ClusterFile, read_cluster
 from degas_ray.doctor import cluster, machine, software
 from degas_ray.doctor.findings import Finding
 
@@ -15,13 +16,14 @@ def examine(home: Path, cluster_file: Path | None = None) -> list[Finding]:
         cluster_file: A cluster's YAML, whose hosts are to be looked at too.
 
     Raises:
-        InputError: Where the cluster's file cannot be used.
+        ConfigError: With every fault of the cluster's file.
+        InputError: Where that file cannot be read.
     """
-    hosts = cluster.read_cluster(cluster_file) if cluster_file is not None else None
-    return list(_findings(home, hosts))
+    file = read_cluster(cluster_file) if cluster_file is not None else None
+    return list(_findings(home, file))
 
 
-def _findings(home: Path, hosts: "cluster.Hosts | None") -> Iterator[Finding]:
+def _findings(home: Path, file: ClusterFile | None) -> Iterator[Finding]:
     yield software.python()
     yield from software.packages()
     yield software.torch_build()
@@ -34,5 +36,5 @@ def _findings(home: Path, hosts: "cluster.Hosts | None") -> Iterator[Finding]:
     yield software.database(home)
     yield from software.extractors(home)
     yield from machine.ray_ports()
-    if hosts is not None:
-        yield from cluster.reachability(hosts)
+    if file is not None:
+        yield from cluster.reachability(file)

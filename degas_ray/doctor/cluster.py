@@ -1,19 +1,15 @@
-"""A cluster's file and its hosts: can they be reached from here, with what is installed here."""
+"""A cluster's hosts: can they be reached from here, with what is installed here."""
 
 import os
 import shutil
 import socket
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from degas_ray.cluster.file import ClusterFile
 from degas_ray.doctor.findings import Finding
-from degas_ray.errors import InputError
 from degas_ray.files import path_of
 
 SSH_PORT = 22
@@ -22,74 +18,34 @@ CLOUDS = {"aws": ("boto3",), "gcp": ("googleapiclient", "google.auth"), "azure":
 PIP = {"aws": "boto3", "gcp": "google-api-python-client google-auth", "azure": "azure-identity"}
 
 
-@dataclass(frozen=True)
-class Hosts:
-    """What a cluster's file says of its hosts.
+def reachability(file: ClusterFile) -> Iterator[Finding]:
+    """Look at the tools, the key and every host; a cluster that is this machine alone needs none of them.
 
     Args:
-        file: The file.
-        provider: Its type: local, aws, gcp and so on.
-        addresses: Of a local cluster, the head's first.
-        key: The private key for ssh, where one is named.
+        file: The cluster's.
     """
-
-    file: Path
-    provider: str
-    addresses: tuple[str, ...]
-    key: Path | None
-
-
-def read_cluster(path: Path) -> Hosts:
-    """Read what is needed of a cluster's YAML.
-
-    Raises:
-        InputError: With what is wrong with it.
-    """
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the cluster's file {path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not a text file; expected a cluster's YAML") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise InputError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
-    provider = tree.get("provider") if isinstance(tree, dict) else None
-    if not isinstance(provider, dict) or not isinstance(provider.get("type"), str):
-        raise InputError(
-            f"{path} has no provider.type; expected a cluster's YAML with 'provider: {{type: local, ...}}'"
-        )
-    auth = tree.get("auth")
-    key = auth.get("ssh_private_key") if isinstance(auth, dict) else None
-    if key is not None and not isinstance(key, str):
-        raise InputError(f"{path}: auth.ssh_private_key: got {key!r}, expected the path of a private key")
-    return Hosts(path, provider["type"], _addresses(path, provider), path_of(key) if key else None)
-
-
-def _addresses(path: Path, provider: dict[str, Any]) -> tuple[str, ...]:
-    if provider["type"] != "local":
-        return ()
-    head = provider.get("external_head_ip") or provider.get("head_ip")
-    workers = provider.get("worker_ips") or []
-    if not isinstance(head, str) or not isinstance(workers, list) or not all(isinstance(ip, str) for ip in workers):
-        raise InputError(f"{path}: expected provider.head_ip: ADDRESS and provider.worker_ips: [ADDRESS, ...]")
-    return (head, *workers)
-
-
-def reachability(hosts: Hosts) -> Iterator[Finding]:
-    """Look at the tools, the key and every host."""
+    if file.here:
+        yield Finding("cluster", "ok", f"{file.name} is this machine alone; nothing goes over SSH")
+        return
     missing = [tool for tool in ("ssh", "rsync") if shutil.which(tool) is None]
     if missing:
-        advice = (
-            f"install them, such as: apt-get install {' '.join('openssh-client' if t == 'ssh' else t for t in missing)}"
-        )
+        packages = " ".join("openssh-client" if tool == "ssh" else tool for tool in missing)
+        advice = f"install them, such as: apt-get install {packages}"
         yield Finding("cluster tools", "fault", f"{' and '.join(missing)} not installed here", advice)
     else:
         yield Finding("cluster tools", "ok", "ssh, rsync")
-    if hosts.provider in CLOUDS:
-        yield _cloud(hosts.provider)
-    if hosts.key is not None:
-        yield _key(hosts.key)
-    for address in hosts.addresses:
+    if file.provider in CLOUDS:
+        yield _cloud(file.provider)
+    auth = file.ray.get("auth", {})
+    if (key := auth.get("ssh_private_key")) is not None:
+        yield _key(path_of(key))
+    if file.provider != "local":
+        return
+    if auth.get("ssh_proxy_command"):
+        yield Finding("cluster hosts", "note", "behind a proxy command; not looked at", "try: degas-ray launch")
+        return
+    provider = file.ray["provider"]
+    for address in (provider.get("external_head_ip") or provider["head_ip"], *provider["worker_ips"]):
         yield _host(address)
 
 

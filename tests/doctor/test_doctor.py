@@ -11,11 +11,30 @@ import pytest
 from click.testing import CliRunner
 
 from degas_ray.cli.main import main
+from degas_ray.cluster.file import ClusterFile, read_cluster
 from degas_ray.doctor import cluster, machine, software
 from degas_ray.scores.extractors import INCEPTION
 from degas_ray.tracking import open_tracking, schema
 
-LOCAL = "provider: {{type: local, head_ip: 127.0.0.1, worker_ips: [127.0.0.1]}}\nauth: {{ssh_private_key: {key}}}\n"
+REPOSITORY = Path(__file__).parents[2]
+RACK = """
+cluster_name: rack
+provider: {{type: local, head_ip: 127.0.0.1, worker_ips: [127.0.0.1]}}
+auth: {{ssh_user: me, ssh_private_key: {key}{more}}}
+degas: {{storage: {{home: /shared/runs}}, tracking: {{host: 10.0.0.1}}}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")  # reading a cluster's file sets it; undone after the test
+
+
+def rack(folder: Path, more: str = "") -> ClusterFile:
+    key, file = folder / "id", folder / "cluster.yaml"
+    key.touch(mode=0o600)
+    file.write_text(RACK.format(key=key, more=more))
+    return read_cluster(file)
 
 
 def run(*args: str):
@@ -89,37 +108,44 @@ def test_a_home_below_a_file_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_hosts_that_do_not_answer_are_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    key = tmp_path / "id"
-    key.write_text("a key")
-    os.chmod(key, 0o644)
-    file = tmp_path / "cluster.yaml"
-    file.write_text(LOCAL.format(key=key))
+    file = rack(tmp_path)
+    os.chmod(tmp_path / "id", 0o644)
     with socket.socket() as closed:  # bound, so that nobody else takes it, and not listening
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setattr(cluster, "SSH_PORT", closed.getsockname()[1])
-        found = {finding.name: finding for finding in cluster.reachability(cluster.read_cluster(file))}
+        found = {finding.name: finding for finding in cluster.reachability(file)}
     assert found["cluster 127.0.0.1"].state == "fault"
-    assert found["cluster key"].advice == f"type: chmod 600 {key}"
+    assert found["cluster key"].advice == f"type: chmod 600 {tmp_path / 'id'}"
 
 
 def test_a_host_that_answers_is_ok(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "cluster.yaml"
-    file.write_text("provider: {type: local, head_ip: 127.0.0.1}\n")
+    file = rack(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setattr(cluster, "SSH_PORT", server.getsockname()[1])
-        found = {finding.name: finding.state for finding in cluster.reachability(cluster.read_cluster(file))}
-    assert found["cluster 127.0.0.1"] == "ok"
+        found = {finding.name: finding.state for finding in cluster.reachability(file)}
+    assert (found["cluster 127.0.0.1"], found["cluster key"]) == ("ok", "ok")
+
+
+def test_hosts_behind_a_proxy_command_are_not_knocked_at(tmp_path: Path) -> None:
+    names = [finding.name for finding in cluster.reachability(rack(tmp_path, ", ssh_proxy_command: nc %h %p"))]
+    assert names[-1] == "cluster hosts"
+
+
+def test_a_cluster_that_is_this_machine_needs_no_ssh() -> None:
+    (finding,) = cluster.reachability(read_cluster(REPOSITORY / "cluster.yaml"))
+    assert (finding.name, finding.state) == ("cluster", "ok")
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("- a\n", "has no provider.type"),
-        ("provider: {type: local}\n", "expected provider.head_ip"),
-        ("provider: {type: local, head_ip: 1, worker_ips: 3}\n", "expected provider.head_ip"),
+        ("- a\n", "holds a list"),
+        ("provider: {type: local}\n", "cluster_name: missing"),
+        ("cluster_name: c\nprovider: {type: local, head_ip: 1, worker_ips: 3}\n", "provider.head_ip"),
+        ("cluster_name: c\nprovider: {type: nowhere}\n", "provider.type: got 'nowhere'"),
         ("provider: [\n", "is not YAML"),
-        ("provider: {type: aws}\nauth: {ssh_private_key: [1]}\n", "expected the path of a private key"),
-        ("a: " + "[" * 5000, "is not YAML"),
+        ("cluster_name: c\nprovider: {type: aws}\nauth: {ssh_private_key: [1]}\n", "auth.ssh_private_key"),
+        ("a: " + "[" * 5000, "nested too deeply"),
     ],
 )
 def test_a_cluster_file_that_is_none_exits_2(tmp_path: Path, text: str, said: str) -> None:

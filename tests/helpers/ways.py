@@ -18,8 +18,8 @@ from tiny_study import tiny_config
 
 from degas_ray.cli.arguments import find_generator, find_genotype
 from degas_ray.cli.main import main
+from degas_ray.cluster import read_cluster
 from degas_ray.config import Config, TrainConfig, dump, flatten, known_keys, resolve
-from degas_ray.doctor.cluster import read_cluster
 from degas_ray.errors import DegasError, DegasWarning
 from degas_ray.gan import build_generator, export_generator, load_generator, save_generator
 from degas_ray.space import PUBLISHED
@@ -296,7 +296,14 @@ def cluster_files(folder: Path, seed: int) -> Iterator[Case]:
     good = {
         "cluster_name": "c", "provider": {"type": "local", "head_ip": "10.0.0.1", "worker_ips": ["10.0.0.2"]},
         "auth": {"ssh_user": "me", "ssh_private_key": "~/.ssh/id"},
+        "degas": {
+            "settings": {"dataset": "digits"}, "budget": {"hours": 2}, "prices": {"head": 0.5}, "idle_shutdown": "30m",
+            "storage": {"home": "/shared"}, "tracking": {"host": "10.0.0.1"},
+        },
     }  # fmt: skip
+    places = [[key] for key in good] + [
+        [key, name] for key, part in good.items() if key != "cluster_name" for name in part
+    ]
     stream = damaged(yaml.safe_dump(good).encode(), 10**9, seed)
     for trap in YAML_TRAPS:
         file.write_text(trap)
@@ -306,11 +313,7 @@ def cluster_files(folder: Path, seed: int) -> Iterator[Case]:
             file.write_bytes(next(stream))
         else:
             tree = json.loads(json.dumps(good))
-            _put(
-                tree,
-                [["provider"], ["auth"], ["provider", "head_ip"], ["auth", "ssh_private_key"]][int(rng.integers(4))],
-                value(rng),
-            )
+            _put(tree, places[int(rng.integers(len(places)))], value(rng))
             file.write_bytes(yaml.safe_dump(tree).encode("utf-8", "surrogatepass"))
         yield lambda: read_cluster(file)
 
