@@ -3,10 +3,11 @@
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from degas_ray.config import Config, from_tree
 from degas_ray.errors import DegasError, InputError, Interrupted
@@ -28,6 +29,7 @@ from degas_ray.study.worker import run_task
 
 # A proposal uses results from this many rounds of trials ago: deterministic, and hardly ever waiting.
 LAG = 2
+StudyWorker = Callable[[Mapping[str, Any], Mapping[str, Any], Callable[[Mapping[str, Any]], None]], None]
 HOLD_SECONDS = 2.0
 
 
@@ -40,6 +42,7 @@ def run_study(
     extend: int = 0,
     on_event: OnEvent | None = None,
     should_stop: ShouldStop | None = None,
+    worker: StudyWorker = run_task,
 ) -> StudyResult:
     """Run a study, or go on with one.
 
@@ -51,6 +54,7 @@ def run_study(
         extend: Trials more than it was begun with.
         on_event: Told of all that happens.
         should_stop: Asked several times a second whether to pause; SIGINT and SIGTERM by default.
+        worker: What a worker process does with a job; benchmarks hand in one that trains nothing.
 
     Raises:
         InputError: Before anything is written: a fault in the settings, a name that is taken, missing data or weights.
@@ -62,7 +66,7 @@ def run_study(
         return load_study(home, folder.name)
     with _opened(config, folder, extend, on_event, should_stop) as study:
         try:
-            _run(study)
+            _run(study, worker)
         except Interrupted:
             end(study, "interrupted", "paused")
             raise
@@ -140,7 +144,7 @@ def _chosen(folder: StudyFolder, config: Config, trial: int | None) -> Genotype:
     return Genotype.parse(known[trial])
 
 
-def _run(study: Opened) -> None:
+def _run(study: Opened, worker: StudyWorker) -> None:
     config, folder = study.context.config, study.folder
     total = study.state["trials"]
     if config.study.budget.trials is not None:
@@ -163,7 +167,7 @@ def _run(study: Opened) -> None:
         )
         monitor = _monitor(study, concurrent)
         queue = StudyQueue(study.context, proposals, monitor, total)
-        _jobs(study, queue, "trials", config.study.cpus, study.gpus, concurrent)
+        _jobs(study, queue, "trials", config.study.cpus, study.gpus, concurrent, worker)
         _check_stop(study, monitor, queue.problem)
         _check_scores(study)
         genotype = promote.winner(folder.rows(), read_reruns(folder), config)
@@ -192,11 +196,19 @@ def _promote(study: Opened, monitor: Monitor, genotype: Genotype, resources: Res
     promote.register(study.context.tracking, promotion, config, study.folder.name, images)
 
 
-def _jobs(study: Opened, queue: Queue, name: str, cpus: float, gpus: float, concurrent: int) -> None:
+def _jobs(
+    study: Opened,
+    queue: Queue,
+    name: str,
+    cpus: float,
+    gpus: float,
+    concurrent: int,
+    does: StudyWorker = run_task,
+) -> None:
     if queue.exhausted():
         return
     scratch = study.folder.root / "ray"
-    worker = partial(run_task, study.context.to_json())
+    worker = partial(does, study.context.to_json())
     label = f"{study.state['attempt']:03d}-{name}"
     try:
         run_jobs(queue, worker, name=label, scratch=scratch, cpus=cpus, gpus=gpus, concurrent=concurrent)
