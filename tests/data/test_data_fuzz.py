@@ -7,7 +7,6 @@ import tarfile
 import warnings
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 from damage import damaged
 from PIL import Image
 from source_formats import celeba, cifar10, encode, fashion_mnist, hub_parquet, idx, noise, python2_batch, smooth, stl10
+from tally import refused
 
 from degas_ray.data import check, open_pack, prepare, summary, write_pack
 from degas_ray.data.images import UnreadableError, decode
@@ -27,7 +27,7 @@ def survives(call: Callable[[], object], home: Path) -> None:
     """Run a call that may refuse, then look for leftovers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DegasWarning)
-        with suppress(DegasError):
+        with refused("packs, Parquet, data sets", DegasError):
             call()
     packs = home / "packs"
     left = [path.name for path in packs.iterdir()] if packs.exists() else []
@@ -60,7 +60,7 @@ def test_images(kind: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for data in damaged(picture(kind), 1500, seed=1, head=200):
-            with suppress(UnreadableError):
+            with refused("images", UnreadableError):
                 assert decode(data, 16).shape == (16, 16, 3)
 
 
@@ -81,7 +81,7 @@ def test_image_signatures_before_noise() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for number in range(3000):
-            with suppress(UnreadableError):
+            with refused("images", UnreadableError):
                 decode(heads[number % len(heads)] + rng.bytes(int(rng.integers(300))), 16)
 
 
@@ -211,5 +211,5 @@ def test_png_chunks(tmp_path: Path) -> None:
             start = end + 4
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with suppress(UnreadableError):
+            with refused("images", UnreadableError):
                 decode(bytes(data), 16)

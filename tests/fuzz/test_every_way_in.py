@@ -1,6 +1,6 @@
-"""No traceback, no hang, no partial file, whatever is given: a few hundred inputs here, 24,000 with ``make test-fuzz``.
+"""No traceback, no hang, no partial file, whatever is given: a few hundred inputs here, 24,000 with make test-fuzz.
 
-Images, packs and Parquet have their own thousands in tests/data/test_data_fuzz.py.
+Images, packs and Parquet have their own thousands in tests/data/test_data_fuzz.py. The last lines are the counts.
 """
 
 from itertools import chain
@@ -16,7 +16,7 @@ def attempt(name: str, count: int, seed: int, folder: Path) -> None:
     (folder / "home").mkdir()
     cases = WAYS[name].cases(folder / "home", seed)
     first = next(cases)  # the way's own files are there from now on
-    refused = try_all(chain([first], cases), count, folder)
+    refused = try_all(name, chain([first], cases), count, folder)
     assert refused >= LEAST.get(name, 0.2) * count, f"only {refused} of {count} were refused"
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 from click.testing import CliRunner
 from damage import damaged
+from tally import REFUSED, refused
 from tiny_study import tiny_config
 
 from degas_ray.cli.arguments import find_generator, find_genotype
@@ -63,24 +64,37 @@ def no_hang(case: str) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def try_all(cases: Iterator[Case], count: int, home: Path) -> int:
+def try_all(name: str, cases: Iterator[Case], count: int, home: Path) -> int:
     """Make calls until ``count`` were refused or accepted; return how many were refused.
+
+    Args:
+        name: Of the way in.
+        cases: The calls.
+        count: How many of them.
+        home: Must hold the same files after each.
 
     Raises:
         AssertionError: Where one hung or left something in ``home``; and whatever one raised that is no DegasError.
     """
-    refused = 0
-    before = _files(home)
+    before, refused_before = _files(home), REFUSED[name]
     for number, case in zip(range(count), cases, strict=False):
         with warnings.catch_warnings(), no_hang(f"input {number}"):
             warnings.simplefilter("ignore", DegasWarning)
-            try:
-                case()
-            except DegasError as error:
-                refused += bool(str(error).strip())  # without a word it does not count
+            with refused(name, DegasError):
+                _spoken(case)
         left = _files(home) - before
         assert not left, f"input {number} left {sorted(left)[:5]}"
-    return refused
+    return REFUSED[name] - refused_before
+
+
+def _spoken(case: Case) -> None:
+    """Make a call, whose refusal must say something."""
+    try:
+        case()
+    except DegasError as error:
+        if not str(error).strip():
+            raise AssertionError("refused without a word") from error
+        raise
 
 
 def _files(home: Path) -> set[str]:
