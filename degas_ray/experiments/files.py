@@ -207,9 +207,19 @@ def load_scales(file: Path) -> dict[str, Experiment]:
 
 
 def list_experiments(folder: Path) -> list[Path]:
-    """Return the experiments' files below ``folder``: the paper's, then ours."""
+    """Return the experiments' files below ``folder``: the paper's, then ours.
+
+    Raises:
+        InputError: Where there are none, as anywhere but in a clone.
+    """
     places = (folder, folder / LAPTOP)
-    return [file for place in places for file in sorted(place.glob("*.yaml"), key=lambda file: file.stem)]
+    found = [file for place in places for file in sorted(place.glob("*.yaml"), key=lambda file: file.stem)]
+    if not found:
+        raise InputError(
+            f"there are no experiments in {folder.absolute()}; they come with degas-ray's repository: type this in a "
+            "clone of it, or name their folder with --folder DIR; one file runs by its path from anywhere"
+        )
+    return found
 
 
 def find_experiment(name: str, folder: Path) -> Path:
@@ -223,8 +233,6 @@ def find_experiment(name: str, folder: Path) -> Path:
     known = {path.stem: path for path in list_experiments(folder)}
     if name in known:
         return known[name]
-    if not known:
-        raise InputError(f"there are no experiments in {folder}; give their folder with --folder DIR")
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}?" if near else f"there is: {', '.join(known)}"
     raise InputError(f"no experiment {name!r} in {folder}; {hint}")
