@@ -35,14 +35,15 @@ def study_events(view: View, extractor: str) -> "Callable[[Event], None]":
     """
     name = distance_name(extractor)
     total: int | None = None
+    before = 0
     ended: set[int] = set()
 
     def receive(event: "Event") -> None:
-        nonlocal total
+        nonlocal total, before
         if event.kind == "message":
             view.message(event.text)
         elif event.kind == "plan":
-            total = event.steps
+            before, total = event.step, event.steps
             view.rename(f"study {event.text}: {total} trials")
         elif event.kind == "end":
             if event.trial is not None and event.outcome != "interrupted":
@@ -52,7 +53,7 @@ def study_events(view: View, extractor: str) -> "Callable[[Event], None]":
         elif event.work:
             view.update(event.work, phase=event.phase, step=event.step, steps=event.steps)
         best = "" if event.best is None else f"{name} {event.best:,.1f} ({extractor} features)"
-        view.summary(done=len(ended), total=total, left=event.eta, best=best)
+        view.summary(done=before + len(ended), total=total, left=event.eta, best=best)
 
     return receive
 

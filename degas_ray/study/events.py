@@ -10,8 +10,8 @@ class Event:
     """One thing that happened.
 
     Args:
-        kind: ``plan`` (the study begins: ``steps`` trials), ``start`` and ``end`` of a piece of work, ``progress``
-            inside it, or ``message`` (one line for people).
+        kind: ``plan`` (the study begins or goes on: ``step`` of ``steps`` trials are over), ``start`` and ``end`` of a
+            piece of work, ``progress`` inside it, or ``message`` (one line for people).
         work: Which piece: ``trial 3``, ``re-rank 2 of 3``, ``promotion``; empty for the study itself.
         trial: The trial's number, where the work is a trial.
         phase: ``search``, ``proxy``, ``score``, ``full``.

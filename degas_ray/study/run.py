@@ -149,7 +149,7 @@ def _run(study: Opened, worker: StudyWorker) -> None:
     total = study.state["trials"]
     if config.study.budget.trials is not None:
         total = min(total, config.study.budget.trials)
-    study.on_event(Event("plan", steps=total, text=folder.name))
+    study.on_event(Event("plan", step=len(folder.rows()), steps=total, text=folder.name))
     with session(folder.home) as resources:
         check_shared(folder.root, resources)
         study.gpus = config.study.gpus if config.study.gpus is not None else float(resources.gpus >= 1)

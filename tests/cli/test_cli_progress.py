@@ -6,6 +6,8 @@ import pytest
 
 from degas_ray.cli import progress
 from degas_ray.cli.progress import Board, Pace, PlainView, Row, View, describe_row, draw, duration, open_view
+from degas_ray.cli.watch import study_events
+from degas_ray.study.events import Event
 
 
 class Clock:
@@ -132,3 +134,13 @@ def test_live_board_fits_its_terminal(width: int) -> None:
 def test_row_in_words() -> None:
     assert describe_row(Row("trial 1", "running", "score")) == "trial 1  score"
     assert describe_row(Row("trial 1", "completed", note="FID 3")) == "trial 1  completed  FID 3"
+
+
+def test_a_resumed_study_counts_the_trials_that_were_over() -> None:
+    view = View("tune")
+    receive = study_events(view, "inception")
+    receive(Event("plan", step=2, steps=3, text="digits-1"))
+    receive(Event("start", work="trial 2", trial=2, best=12.0))
+    assert (view.board.done, view.board.total, view.board.best) == (2, 3, "FID 12.0 (inception features)")
+    receive(Event("end", work="trial 2", trial=2, outcome="completed", score=11.0, best=11.0))
+    assert view.board.done == 3
