@@ -4,8 +4,10 @@ Called on the head as ``python -m degas_ray.cluster.keeper JSON``: starts a proc
 address once it answers, and returns. The JSON has the fields of :class:`Task`.
 """
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
-from degas_ray.cluster.processes import end_processes
+from degas_ray.cluster.processes import end_processes, find_processes, ray_folder
 from degas_ray.errors import DegasError
 
 POLL_SECONDS = 2.0
@@ -80,12 +82,14 @@ class Keeper:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.server: subprocess.Popen[bytes] | None = None
+        self._group = 0  # of MLflow's own processes, which outlive the one that started them where that is killed
 
     def run(self) -> None:
         """Keep the server up until a signal comes, or until the cluster has been idle for too long."""
         signal.signal(signal.SIGTERM, self._leave)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self._serve()
+        if not self._serve():
+            return  # its caller sees that nothing was printed
         print("ready", flush=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads any more
         quiet_since = time.monotonic()
@@ -100,9 +104,11 @@ class Keeper:
                 elif time.monotonic() - quiet_since > self.task.idle:
                     self._end_cluster()
 
-    def _serve(self) -> None:
+    def _serve(self) -> bool:
+        """Start the server, and return whether it answers."""
         if not self.task.port:
-            return
+            return True
+        self._end_orphans()
         address = ["--home", self.task.home, "--host", self.task.host, "--port", str(self.task.port)]
         self.server = subprocess.Popen(
             [sys.executable, "-m", "degas_ray.cli.main", "ui", *address, "--json"],
@@ -110,9 +116,20 @@ class Keeper:
             stdout=subprocess.PIPE,
         )
         assert self.server.stdout is not None
+        said = b""
         for line in self.server.stdout:
+            said += line
             if line.strip() == b"}":  # the whole object: the server answers
-                return
+                self._group = int(json.loads(said)["pid"])
+                return True
+        return False
+
+    def _end_orphans(self) -> None:
+        """End what is left of a server whose first process was killed: it holds the port."""
+        if self._group and any(process.pid == self._group for process in find_processes(self.task.mark)):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._group, signal.SIGKILL)
+        self._group = 0
 
     def _leave(self, number: int, frame: FrameType | None) -> None:
         if self.server is not None:
@@ -126,8 +143,10 @@ class Keeper:
     def _end_cluster(self) -> None:
         print(f"no study has run for {self.task.idle:.0f} s: the cluster ends", file=sys.stderr, flush=True)
         if self.task.cloud:
-            subprocess.run(["ray", "down", "-y", str(Path(LAUNCHER).expanduser())], check=False)
-        end_processes(self.task.mark)
+            down = [sys.executable, "-m", "ray.scripts.scripts", "down", "-y", str(Path(LAUNCHER).expanduser())]
+            subprocess.run(down, check=False)
+        if not end_processes(self.task.mark):
+            shutil.rmtree(ray_folder(self.task.mark), ignore_errors=True)
         os._exit(0)
 
 
