@@ -1,46 +1,71 @@
-"""The undisturbed study that every disturbed one must equal, and the count of the faults that were delivered."""
+"""A home on a small disk of its own, the undisturbed study that every other must equal, and the count of the faults."""
 
-from collections.abc import Callable, Iterator
+import os
+import statistics
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from disturbed import Disturbed
+from fault_kinds import Service
 
-COUNTED = pytest.StashKey[list[str]]()
-Made = Callable[[Path, str], Disturbed]
+COUNTED = pytest.StashKey[dict[str, list[Disturbed]]]()
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Disturbed:
-    study = Disturbed(Path(tmp_path_factory.mktemp("undisturbed")) / "home")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return the home that all studies share, on a disk that can be filled where we may mount one."""
+    disk = Path(tmp_path_factory.mktemp("disk"))
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512m", "tmpfs", str(disk)]
+    mounted = os.geteuid() == 0 and subprocess.run(mount, check=False).returncode == 0
+    yield disk / "home"
+    if mounted:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(home: Path) -> Disturbed:
+    study = Disturbed(home, "undisturbed")
     study.finish()
     return study
 
 
 @pytest.fixture
-def make_study(request: pytest.FixtureRequest) -> Iterator[Made]:
-    """Make a study to disturb; at the test's end its driver is ended and its faults are counted.
+def service(home: Path) -> Iterator[Service]:
+    service = Service(home)
+    yield service
+    service.stop()
 
-    The word is one of the line with which the driver takes up its work again after the fault.
-    """
-    made: list[tuple[Disturbed, str]] = []
 
-    def make(home: Path, word: str) -> Disturbed:
-        made.append((Disturbed(home), word))
-        return made[-1][0]
-
-    yield make
-    for study, word in made:
-        if study.driver is not None and study.driver.poll() is None:
+@pytest.fixture
+def studies(request: pytest.FixtureRequest) -> Iterator[list[Disturbed]]:
+    """Return the list of a test's studies: at its end their drivers are ended and their faults counted."""
+    made: list[Disturbed] = []
+    yield made
+    for study in made:
+        if study.driver is not None and study.running:
             study.driver.kill()
-            study.driver.wait()
-        took = ", ".join(f"{seconds:.0f}" for seconds in study.recoveries(word))
-        line = f"{request.node.name}: {len(study.moments)} delivered; seconds to the next progress: {took or '-'}"
-        request.config.stash.setdefault(COUNTED, []).append(line)
+            study.wait()
+    request.config.stash.setdefault(COUNTED, {})[request.node.name] = made
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if lines := config.stash.get(COUNTED, []):
-        terminalreporter.section("faults")
-        for line in lines:
-            terminalreporter.line(line)
+    for name, studies in config.stash.get(COUNTED, {}).items():
+        lost, twice = (sum(getattr(study, word) for study in studies) for word in ("lost", "twice"))
+        terminalreporter.section(f"{name}: {len(studies)} studies, {lost} trials lost, {twice} counted twice")
+        faults = [fault for study in studies for fault in study.faults]
+        for kind in sorted({fault.kind for fault in faults}):
+            own = [fault for fault in faults if fault.kind == kind]
+            seconds = [fault.recovery for fault in own if fault.recovery is not None]
+            repeated = [steps for fault in own for steps in fault.repeated]
+            terminalreporter.line(
+                f"{kind}: {len(own)} delivered; seconds to recover: {_list(seconds)}; steps repeated: {_list(repeated)}"
+            )
+
+
+def _list(numbers: list[float] | list[int]) -> str:
+    if not numbers:
+        return "-"
+    values = " ".join(f"{number:.0f}" for number in numbers)
+    return f"{values} (median {statistics.median(numbers):.0f}, largest {max(numbers):.0f})"
