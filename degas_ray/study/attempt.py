@@ -20,6 +20,8 @@ SPENT = "spent.json"
 LOOK_SECONDS = 0.5  # between two looks for a request to stop
 NOTE_SECONDS = 5.0  # between two notes of the time spent
 
+A_SECOND = 20  # reports of all workers together, which one driver and one MLflow server take with ease
+
 Report = Callable[[Mapping[str, Any]], None]
 
 
@@ -35,6 +37,7 @@ class Context:
         uri: MLflow's address.
         experiment: MLflow's experiment.
         parent: The study's run.
+        concurrent: Jobs side by side.
     """
 
     home: Path
@@ -44,6 +47,12 @@ class Context:
     uri: str
     experiment: str
     parent: str
+    concurrent: int = 1
+
+    @property
+    def pace(self) -> float:
+        """Least seconds between two reports of a worker, to the driver and to MLflow, where there are many of them."""
+        return self.concurrent / A_SECOND if self.concurrent > A_SECOND else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object that :meth:`from_json` reads."""
@@ -55,6 +64,7 @@ class Context:
             "uri": self.uri,
             "experiment": self.experiment,
             "parent": self.parent,
+            "concurrent": self.concurrent,
         }
 
     @classmethod
@@ -88,7 +98,7 @@ class Attempt:
     def __init__(self, context: Context, folder: Path, role: Role, name: str, report: Report) -> None:
         self.context, self.folder, self._report = context, folder, report
         key = f"{context.study}/{folder.relative_to(context.folder.root).as_posix()}"
-        mlflow = context.tracking.run(name, role, key=key, parent=context.parent)
+        mlflow = context.tracking.run(name, role, key=key, parent=context.parent, pause=context.pace)
         self.tracker = both(mlflow, RunDirectory(folder))
         self.tracker.tags({"degas.study": context.study, "degas.folder": str(folder)})
         if (facts := read_json(context.folder.provenance)) is not None:
@@ -96,6 +106,7 @@ class Attempt:
         self._before = float((read_json(folder / SPENT) or {}).get("seconds", 0.0))
         self._began = self._noted = time.monotonic()
         self._looked, self._stop = 0.0, False
+        self._reported, self._phase = self._began, ""
 
     @property
     def seconds(self) -> float:
@@ -121,13 +132,16 @@ class Attempt:
             self.tracker.finish("interrupted" if isinstance(error, Interrupted) else "failed")
 
     def _progress(self, progress: Progress) -> None:
-        self._report({"phase": progress.phase, "step": progress.step, "steps": progress.steps})
-        if time.monotonic() - self._noted > NOTE_SECONDS:
-            self._noted = time.monotonic()
+        now = time.monotonic()
+        if now - self._reported >= self.context.pace or progress.phase != self._phase:
+            self._reported, self._phase = now, progress.phase
+            self._report({"phase": progress.phase, "step": progress.step, "steps": progress.steps})
+        if now - self._noted > NOTE_SECONDS:
+            self._noted = now
             write_json(self.folder / SPENT, {"seconds": self.seconds})
 
     def _should_stop(self) -> bool:
         now = time.monotonic()
-        if not self._stop and now - self._looked > LOOK_SECONDS:
+        if not self._stop and now - self._looked > max(LOOK_SECONDS, self.context.pace / 10):
             self._looked, self._stop = now, self.context.folder.stop.exists()
         return self._stop

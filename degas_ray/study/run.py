@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,7 @@ def _run(study: Opened, worker: StudyWorker) -> None:
         check_shared(folder.root, resources)
         study.gpus = config.study.gpus if config.study.gpus is not None else float(resources.gpus >= 1)
         concurrent = config.study.concurrent or resources.fitting(config.study.cpus, study.gpus)
+        study.context = replace(study.context, concurrent=concurrent)
         lag = study.state.setdefault("lag", LAG * concurrent)
         proposals = Proposals(
             folder.journal,
@@ -186,13 +188,17 @@ def _promote(study: Opened, monitor: Monitor, genotype: Genotype, resources: Res
     monitor.gpus = (
         config.study.promotion_gpus if config.study.promotion_gpus is not None else float(resources.gpus >= 1)
     )
+    study.context = replace(study.context, concurrent=1)
     queue = ListQueue(study.context, monitor, [Job("promotion", promote.promotion_task(study.context, genotype))])
     # One piece of work has the node to itself.
     _jobs(study, queue, "promotion", max(1.0, resources.cpus // resources.nodes), monitor.gpus, 1)
     _check_stop(study, monitor, queue.problem)
     promotion = read_promotion(study.folder, genotype)
     assert promotion is not None
-    images = f"{len(study.pack):,} images of {study.pack.name} at {study.pack.resolution}x{study.pack.resolution}"
+    pack = study.pack
+    images = (
+        f"{len(pack):,} images of {pack.name} at {pack.resolution}x{pack.resolution}, fingerprint {pack.fingerprint}"
+    )
     promote.register(study.context.tracking, promotion, config, study.folder.name, images)
 
 

@@ -32,12 +32,13 @@ class MlflowTracker:
     Args:
         address: Where the run is kept.
         header: Its name, role, key and parent.
+        pause: Seconds between two sendings, where that is to be more than one.
     """
 
-    def __init__(self, address: Address, header: Mapping[str, Any]) -> None:
+    def __init__(self, address: Address, header: Mapping[str, Any], pause: float = 0.0) -> None:
         self._journal = journal.create(address.queue, header)
         self._delivery = Delivery(address, self._journal)
-        self._sender = Sender(self._delivery)
+        self._sender = Sender(self._delivery, pause)
         self._said: set[str] = set()
         self._append({"op": "start"})
         self._sender.start()

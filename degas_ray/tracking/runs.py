@@ -66,7 +66,7 @@ class Tracking:
     def __init__(self, address: Address) -> None:
         self.address = address
 
-    def run(self, name: str, role: Role, *, key: str, parent: str | None = None) -> Tracker:
+    def run(self, name: str, role: Role, *, key: str, parent: str | None = None, pause: float = 0.0) -> Tracker:
         """Start the run ``key``, or go on with it where it exists.
 
         Args:
@@ -74,6 +74,7 @@ class Tracking:
             role: What it is.
             key: One run has it for ever, such as ``study/NAME/trial/3``.
             parent: The run id of its study.
+            pause: Seconds between two sendings of its records, where that is to be more than one.
 
         Raises:
             InputError: For a key with quotes or line ends in it.
@@ -91,6 +92,7 @@ class Tracking:
                 "parent": parent,
                 "time": now(),
             },
+            pause,
         )
 
     def find_run(self, run_id: str) -> Run:

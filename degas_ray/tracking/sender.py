@@ -12,15 +12,17 @@ class Sender(threading.Thread):
 
     Args:
         delivery: What it sends.
+        pause: Seconds between two rounds, where that is more than :attr:`PAUSE`.
     """
 
     PAUSE = 1.0  # seconds between two rounds: records that come meanwhile go together
     LONGEST_PAUSE = 8.0  # after failures
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: Delivery, pause: float = 0.0) -> None:
         super().__init__(name="degas-tracking", daemon=True)
         self.delivery = delivery
         self.problem = ""
+        self._pause = max(self.PAUSE, pause)
         self._changed = threading.Condition()
         self._dirty = False
         self._closing = False
@@ -54,7 +56,7 @@ class Sender(threading.Thread):
             sent = self._send()
             if sent:
                 pause = self.PAUSE
-                self._wait(pause, lambda: self._closing)
+                self._wait(self._pause, lambda: self._closing)
             else:
                 self._dirty = True
                 pause = self._wait_for_better(pause)

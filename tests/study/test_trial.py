@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ class Desk:
     def __init__(self) -> None:
         self.runs: dict[str, Notes] = {}
 
-    def run(self, name: str, role: str, *, key: str, parent: str | None = None) -> Notes:
+    def run(self, name: str, role: str, *, key: str, parent: str | None = None, pause: float = 0.0) -> Notes:
         return self.runs.setdefault(key, Notes())
 
 
@@ -57,6 +58,18 @@ def run(context: Context, number: int = 0, stop_at: str = "", seen: int = 0, **p
 
     run_task(context.to_json(), trial_task(context, number, params, seen), report)
     return reports
+
+
+def test_with_many_workers_each_reports_its_phases_and_less_of_their_steps(
+    tmp_path: Path, data: Path, desk: Desk
+) -> None:
+    reports = run(context(tmp_path / "few", data)), run(replace(context(tmp_path / "many", data), concurrent=1000))
+    few, many = ([str(item["phase"]) for item in said if "message" not in item] for said in reports)
+    assert many == list(dict.fromkeys(few)) == ["search", "proxy", "score"]
+    assert len(few) > len(many)
+    assert row(context(tmp_path / "many", data)).scores == row(context(tmp_path / "few", data)).scores
+    paces = [replace(context(tmp_path, data), concurrent=number).pace for number in (1, 20, 40, 1000)]
+    assert paces == [0, 0, 2, 50]  # 20 reports a second in all
 
 
 def row(context: Context, number: int = 0) -> Row:

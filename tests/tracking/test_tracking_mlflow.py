@@ -363,11 +363,8 @@ def test_processes_that_open_a_fresh_home_at_once_all_succeed(tmp_path: Path) ->
     assert all(len(tracking.history(run.run_id, "loss")) == 20 for run in runs)
 
 
-def test_a_refused_record_is_set_aside_and_the_rest_arrives(
-    tracking: Tracking, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Sender, "PAUSE", 1000.0)  # one round at the start and one at the end
-    run = tracking.run("a", "trial", key="a")
+def test_a_refused_record_is_set_aside_and_the_rest_arrives(tracking: Tracking) -> None:
+    run = tracking.run("a", "trial", key="a", pause=1000.0)  # one round at the start and one at the end
 
     def record() -> None:  # it is refused in whichever round it is sent
         run.metrics({"not@allowed": 1.0}, 1)
