@@ -106,6 +106,8 @@ def read_cluster(path: Path, experiment: Path | None = None) -> ClusterFile:
         config = _study(tree if not faults else {}, degas, path, experiment)
     except ConfigError as error:
         faults += [f"{_where(fault, degas)}{fault}" for fault in error.faults]
+    if config is not None and not faults:
+        faults += _unsaid_faults(tree, config)
     if faults or config is None:
         raise ConfigError(faults)
     return ClusterFile(path.absolute(), tree, degas, config)
@@ -225,6 +227,21 @@ def _own_faults(tree: Mapping[str, Any], degas: Launch) -> Iterator[str]:
             f"degas.tracking.host: workers on other hosts cannot reach {degas.tracking.host}; give the head's address, "
             "or the uri of a server"
         )
+
+
+def _unsaid_faults(ray: Mapping[str, Any], config: Config) -> Iterator[str]:
+    """Yield what a study takes from the hosts that are there, where at first there is the head alone."""
+    workers = _sum(ray, lambda name: 1.0)
+    if workers.least or not workers.most:
+        return
+    unsaid = {"concurrent": config.study.concurrent, "gpus": config.study.gpus}
+    if config.study.promote:
+        unsaid["promotion_gpus"] = config.study.promotion_gpus
+    for key, value in unsaid.items():
+        if value is None:
+            yield (
+                f"degas.settings.study.{key}: missing; the cluster begins without workers, so it cannot be counted then"
+            )
 
 
 def _types(ray: Mapping[str, Any]) -> list[str]:

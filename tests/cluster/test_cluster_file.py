@@ -27,6 +27,8 @@ RACK: dict[str, Any] = {
     },
 }
 
+SAID = {"dataset": "digits", "study": {"trials": 6, "concurrent": 2, "gpus": 1, "promotion_gpus": 1}}
+
 
 @pytest.fixture(autouse=True)
 def _no_mode(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +58,7 @@ def test_the_repositorys_file_is_this_machine_alone() -> None:
     assert file.config.dataset == "digits"
 
 
-@pytest.mark.parametrize(("name", "most"), [("on-prem", 2), ("aws", 8), ("gcp", 8)])
+@pytest.mark.parametrize(("name", "most"), [("on-prem", 2), ("aws", 8), ("gcp", 8), ("thousand-gpus", 1000)])
 def test_the_examples_fit_rays_schema_and_ours(name: str, most: int) -> None:
     file = read_cluster(REPOSITORY / "experiments" / "clusters" / f"{name}.yaml")
     assert (file.here, file.workers.most) == (False, most)
@@ -66,6 +68,15 @@ def test_the_examples_fit_rays_schema_and_ours(name: str, most: int) -> None:
         assert workers.get("scheduling", {}).get("provisioningModel") == "SPOT" or (
             workers["InstanceMarketOptions"]["MarketType"] == "spot"
         )
+
+
+def test_a_thousand_gpus_have_a_tracking_server_of_their_own() -> None:
+    file = read_cluster(REPOSITORY / "experiments" / "clusters" / "thousand-gpus.yaml")
+    assert file.degas.tracking.uri == "http://mlflow.REPLACE.internal:5000"
+    assert (file.config.study.concurrent, file.config.study.gpus) == (1000, 1)
+    assert file.ray["available_node_types"]["head"]["resources"] == {"CPU": 0}
+    parts = (file.config.search, file.config.proxy, file.config.full)
+    assert {part.checkpoint_seconds for part in parts} == {300}
 
 
 def test_a_rack_with_its_price_and_budget(tmp_path: Path) -> None:
@@ -81,9 +92,17 @@ def test_a_rack_with_its_price_and_budget(tmp_path: Path) -> None:
 
 
 def test_fewer_workers_at_first_is_a_span(tmp_path: Path) -> None:
-    file = read_cluster(written(tmp_path, min_workers=0))
+    file = read_cluster(written(tmp_path, min_workers=0, degas__settings=SAID))
     assert file.price is not None
     assert (file.price.least, file.price.most) == (0.5, 4.5)
+
+
+def test_what_is_counted_at_the_beginning_must_be_said_where_no_worker_is_there_yet(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_cluster(written(tmp_path, min_workers=0))
+    why = "missing; the cluster begins without workers, so it cannot be counted then"
+    keys = ("concurrent", "gpus", "promotion_gpus")
+    assert caught.value.faults == tuple(f"degas.settings.study.{key}: {why}" for key in keys)
 
 
 def test_all_faults_of_both_parts_come_at_once(tmp_path: Path) -> None:
@@ -137,7 +156,7 @@ def test_an_experiment_lies_below_the_files_own_settings(tmp_path: Path) -> None
 
 def test_dry_run_prints_hosts_price_and_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    file = str(written(tmp_path, min_workers=0))
+    file = str(written(tmp_path, min_workers=0, degas__settings=SAID))
     text = CliRunner().invoke(main, ["launch", file, "--dry-run"]).stdout
     for part in (
         "one head by local, 0 to 2 workers",
