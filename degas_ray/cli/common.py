@@ -213,18 +213,33 @@ def print_facts(facts: Mapping[str, str]) -> None:
             click.echo(" " * (width + 2) + line)
 
 
-def wrapped(text: str, indent: int = 0) -> list[str]:
-    """Return ``text`` in lines that fit behind ``indent`` columns of the terminal; in one line without a terminal."""
+def wrapped(text: str, indent: int = 0, first: int | None = None) -> list[str]:
+    """Return ``text`` in lines that fit a terminal; in one line without a terminal.
+
+    Args:
+        text: One line.
+        indent: Columns that are taken before every line.
+        first: Columns that are taken before the first one, where those differ.
+    """
     if not sys.stdout.isatty():
         return [text]
-    room = max(20, shutil.get_terminal_size().columns - indent)
-    return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+    room = shutil.get_terminal_size().columns
+    taken = " " * (indent if first is None else first)
+    lines = textwrap.wrap(
+        text,
+        max(room, indent + 20),
+        initial_indent=taken,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [line[len(taken) if number == 0 else indent :] for number, line in enumerate(lines)] or [""]
 
 
 def print_words(text: str, indent: int = 0) -> None:
     """Print text for people, wrapped on a terminal; the lines after the first are indented."""
     for line in text.splitlines():
-        first, *rest = wrapped(line, indent)
+        first, *rest = wrapped(line, indent, first=0)
         click.echo(first)
         for more in rest:
             click.echo(" " * indent + more)

@@ -1,12 +1,11 @@
 """``degas-ray doctor``: what is wrong with this machine, and what to do about it."""
 
-import textwrap
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from degas_ray.cli.common import Verb, emit_json, home_option, json_option, print_words
+from degas_ray.cli.common import Verb, emit_json, home_option, json_option, wrapped
 
 MARKS = {"ok": ("✓", "green"), "note": ("!", "yellow"), "fault": ("✗", "red")}
 
@@ -40,11 +39,10 @@ def command(ctx: click.Context, /, cluster: Path | None, home: Path, as_json: bo
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
         mark, colour = MARKS[finding.state]
-        print_words(f"{click.style(mark, fg=colour)} {finding.name.ljust(width)}  {finding.found}", indent=width + 4)
-        if finding.advice:
-            for line in textwrap.wrap(
-                f"→ {finding.advice}", 100 - width, break_long_words=False, break_on_hyphens=False
-            ):
-                click.echo(" " * (width + 4) + line)
+        margin = width + 4
+        told = [*wrapped(finding.found, margin), *(wrapped(f"→ {finding.advice}", margin) if finding.advice else [])]
+        click.echo(f"{click.style(mark, fg=colour)} {finding.name.ljust(width)}  {told[0]}")
+        for line in told[1:]:
+            click.echo(" " * margin + line)
     click.echo(f"\n{len(faults)} will fail: {', '.join(faults)}" if faults else "\nStudies will run here.")
     ctx.exit(1 if faults else 0)
