@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from degas_ray.gan.sizes import count_sizes
+from degas_ray.space import Genotype
 
 _LOADING = {
     "torchscript": """import torch
@@ -31,10 +32,19 @@ images = generator({arguments})""",
 }
 
 
-def model_card(generator: nn.Module, facts: Mapping[str, Any], format: str) -> str:
-    """Return the card as Markdown: what the generator is, how it was trained and scored, how to load it."""
+def model_card(
+    generator: nn.Module, facts: Mapping[str, Any], format: str, beside: Mapping[str, Any] | None = None
+) -> str:
+    """Return the card as Markdown: what the generator is, how it was trained and scored, how to load it.
+
+    Args:
+        generator: It.
+        facts: What its file says.
+        format: Of the export.
+        beside: What lay beside the file, by headline, such as its scores.
+    """
     latent_dim, resolution, classes = (facts[name] for name in ("latent_dim", "resolution", "num_classes"))
-    name, what = facts.get("name") or facts["what"], facts["what"]
+    name, what = _title(facts), facts["what"]
     parameters, macs = count_sizes(generator)
     rows = {
         "Architecture": f"`{what}`",
@@ -61,6 +71,7 @@ def model_card(generator: nn.Module, facts: Mapping[str, Any], format: str) -> s
             "",
             _STATISTICS,
             "",
+            *(line for title, values in (beside or {}).items() for line in _section(title, values)),
             "## Training",
             "",
             *_table(_plain(facts.get("config"))),
@@ -81,12 +92,22 @@ _STATISTICS = (
 )
 
 
+def _title(facts: Mapping[str, Any]) -> str:
+    """Return the generator's name; a searched one is called by its genotype, which is too long for a title."""
+    name = str(facts.get("name") or facts["what"])
+    return f"DEGAS generator {Genotype.parse(name).hash}" if "=" in name else name
+
+
 def _arguments(format: str, latent_dim: int, classes: int) -> str:
     if format == "onnx":
         z = f'"z": np.random.randn(16, {latent_dim}).astype(np.float32)'
         return z + (f', "labels": np.arange(16) % {classes}' if classes else "")
     z = f"torch.randn(16, {latent_dim})"
     return z + (f", torch.arange(16) % {classes}" if classes else "")
+
+
+def _section(title: str, values: Any) -> list[str]:
+    return [f"## {title}", "", *_table(_plain(values)), ""]
 
 
 def _table(rows: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from degas_ray.errors import DegasError, InputError
+from degas_ray.files import read_json
 from degas_ray.gan.card import model_card
 from degas_ray.gan.files import FACTS, load_generator
 from degas_ray.gan.source import python_source
@@ -46,7 +47,7 @@ def export_generator(source: Path, format: str, folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write(generator, facts, source, [temporary for _, temporary in parts[:-1]])
-        parts[-1][1].write_text(model_card(generator, facts, format), encoding="utf-8")
+        parts[-1][1].write_text(model_card(generator, facts, format, _beside(source)), encoding="utf-8")
         for path, temporary in parts:
             os.replace(temporary, path)
     except OSError as error:
@@ -56,6 +57,23 @@ def export_generator(source: Path, format: str, folder: Path) -> list[Path]:
             if folder.is_dir():
                 temporary.unlink(missing_ok=True)
     return [path for path, _ in parts]
+
+
+def _beside(source: Path) -> dict[str, Any]:
+    """Return what a run keeps beside its generator and a stranger wants to know: how good it is, and of what."""
+    found = {}
+    if (scores := read_json(source.parent / "scores.json")) is not None:
+        # Only a distance on Inception's graph may be called FID.
+        named = {"fid": "fid" if _of_inception(scores) else "frechet_distance"}
+        found["Scores"] = {named.get(key, key): value for key, value in scores.items()}
+    if (origin := read_json(source.parent / "provenance.json")) is not None:
+        found["Where it comes from"] = {key: value for key, value in origin.items() if key != "machine"}
+    return found
+
+
+def _of_inception(scores: Mapping[str, Any]) -> bool:
+    protocol = scores.get("protocol")
+    return isinstance(protocol, Mapping) and protocol.get("extractor") == "inception"
 
 
 def plain(generator: nn.Module) -> nn.Module:

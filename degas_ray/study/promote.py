@@ -230,9 +230,14 @@ def register(tracking: Tracking, promotion: Promotion, config: Config, study: st
         name,
         genotype=promotion.genotype,
         words=Genotype.parse(promotion.genotype).describe(),
-        scores=[scores.sentence(), f"Inception score {scores.is_mean:.2f} ± {scores.is_std:.2f}, same features"],
+        scores=_sentences(scores),
         data=images,
-        training={**flatten(config.full), "parameters": promotion.parameters, "outcome": promotion.outcome},
+        training={
+            **flatten(config.full),
+            "parameters": f"{promotion.parameters:,}",
+            "multiply-adds an image": f"{promotion.macs:,}",
+            "outcome": promotion.outcome,
+        },
         run_id=promotion.run_id,
         version=ALIAS,
     )
@@ -248,3 +253,15 @@ def register(tracking: Tracking, promotion: Promotion, config: Config, study: st
     done = replace(promotion, model=name, version=version)
     write_json(folder / "result.json", asdict(done))
     return done
+
+
+def _sentences(scores: Scores) -> list[str]:
+    """Return all scores in words, and last how they were measured."""
+    protocol = ", ".join(f"{name} {value}" for name, value in asdict(scores.protocol).items())
+    return [
+        scores.sentence(),
+        f"Inception score {scores.is_mean:.2f} ± {scores.is_std:.2f}, same features",
+        f"Kernel distance {scores.kid:.4g}, precision {scores.precision:.2f}, recall {scores.recall:.2f}, "
+        f"density {scores.density:.2f}, coverage {scores.coverage:.2f}, same features",
+        f"Protocol {scores.protocol.hash}: {protocol}",
+    ]

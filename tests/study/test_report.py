@@ -171,3 +171,28 @@ def test_the_study_run_in_mlflows_pages(home: Path, pytestconfig: pytest.Config)
             driver.save_screenshot(str(folder / "mlflow-report.png"))
     finally:
         server.stop()
+
+
+def test_the_champion_is_sampled_by_its_name_in_the_registry(home: Path, tmp_path: Path) -> None:
+    out = tmp_path / "samples"
+    name = f"models:/degas-ray-{NAME}@champion"
+    result = CliRunner().invoke(main, ["sample", name, "--home", str(home), "--count", "3", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert len(list(out.glob("*.png"))) == 3
+
+
+def test_the_champions_card_tells_a_stranger_all(home: Path) -> None:
+    card = (open_tracking(home).resolve_model(f"models:/degas-ray-{NAME}@champion") / "README.md").read_text()
+    promotion = load_study(home, NAME).promotion
+    assert promotion is not None
+    protocol = promotion.scores["protocol"]
+    for piece in (
+        promotion.genotype,
+        f"Protocol {promotion.scores['protocol_hash']}: extractor {protocol['extractor']}",
+        "64 images of digits at 16x16, fingerprint ",
+        f"{promotion.macs:,}",
+        "Inception score",
+        "Limits",
+        promotion.run_id,
+    ):
+        assert piece in card
