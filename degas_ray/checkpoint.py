@@ -100,10 +100,20 @@ def save(path: Path, state: State, kind: str) -> None:
     except (OSError, RuntimeError) as error:  # torch wraps a failed write in a RuntimeError
         if path.parent.is_dir():
             temporary.unlink(missing_ok=True)
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        reason = _reason(error)
         raise DiskError(
             f"cannot write the checkpoint {path}: {reason}; free some space or choose another folder with --home"
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the system said; torch hides it behind a position in its own archive."""
+    hidden: BaseException | None = error
+    while hidden is not None:
+        if isinstance(hidden, OSError) and hidden.strerror:
+            return hidden.strerror
+        hidden = hidden.__cause__ or hidden.__context__
+    return str(error).splitlines()[0]
 
 
 def load(path: Path, kind: str | None = None) -> State:

@@ -6,6 +6,7 @@ import os
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch import nn
 
 from degas_ray import checkpoint
 from degas_ray.checkpoint import State
-from degas_ray.errors import CheckpointError, DegasError, DegasWarning
+from degas_ray.errors import CheckpointError, DegasError, DegasWarning, DiskError
 
 
 def small_state() -> State:
@@ -130,6 +131,28 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path: Path, monke
         checkpoint.save(path, State(), "search")
     assert checkpoint.load(path).meta["step"] == 3
     assert [p.name for p in tmp_path.iterdir()] == ["s.ckpt"]
+
+
+class SmallDisk(io.RawIOBase):
+    """Takes 64 bytes."""
+
+    def __init__(self) -> None:
+        self._room = 64
+
+    def write(self, data: Any) -> int:
+        self._room -= memoryview(data).nbytes
+        if self._room < 0:
+            raise OSError(28, "No space left on device")
+        return memoryview(data).nbytes
+
+
+def test_a_failed_write_is_told_in_the_words_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = torch.save
+    with pytest.raises(RuntimeError, match="unexpected pos"):  # torch's own
+        save({"a": torch.zeros(100)}, SmallDisk())
+    monkeypatch.setattr(torch, "save", lambda content, file: save(content, SmallDisk()))
+    with pytest.raises(DiskError, match=r"s\.ckpt: No space left on device"):
+        checkpoint.save(tmp_path / "s.ckpt", small_state(), "search")
 
 
 def test_steps_are_kept_two_at_a_time(tmp_path: Path) -> None:

@@ -127,9 +127,11 @@ class Attempt:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        write_json(self.folder / SPENT, {"seconds": self.seconds})
-        if error is not None:
-            self.tracker.finish("interrupted" if isinstance(error, Interrupted) else "failed")
+        try:
+            write_json(self.folder / SPENT, {"seconds": self.seconds})
+        finally:  # on a full disk too: what is never finished is never sent by anybody else
+            if error is not None:
+                self.tracker.finish("interrupted" if isinstance(error, Interrupted) else "failed")
 
     def _progress(self, progress: Progress) -> None:
         now = time.monotonic()

@@ -15,7 +15,7 @@ from degas_ray.errors import DegasError, DiskError, DivergedError
 from degas_ray.scores import Scores
 from degas_ray.space import Genotype
 from degas_ray.study import trial as trial_module
-from degas_ray.study.attempt import Context
+from degas_ray.study.attempt import SPENT, Context
 from degas_ray.study.store import Row, StudyFolder, hold, read_json, write_json
 from degas_ray.study.trial import better_half, trial_task
 from degas_ray.study.worker import FAILURE, run_task
@@ -233,6 +233,21 @@ def test_a_full_disk_is_no_failure_of_the_trial(
     assert failure is not None
     assert failure["kind"] == "DiskError"
     assert failure["error"].startswith("cannot write a.")
+
+
+def test_a_run_is_finished_where_the_time_spent_cannot_be_written(
+    tmp_path: Path, data: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = context(tmp_path, data)
+
+    def fail(*args: Any, **more: Any) -> None:
+        (here.folder.trial(0) / SPENT).mkdir()  # no file can take its place
+        raise DiskError("cannot write a.ckpt: no space")
+
+    monkeypatch.setattr(trial_module, "search_work", fail)
+    with pytest.raises(DiskError):
+        run(here)
+    assert desk.runs["s/trials/0000"].outcome == "failed"
 
 
 def test_a_finished_trial_is_not_looked_at_again(tmp_path: Path, data: Path, desk: Desk) -> None:
