@@ -26,6 +26,9 @@ from degas_ray.space.operations import DECONV_PADDING, NONE, UpConv, transposed_
 
 MixedOp = Mapping[str, nn.Module]
 
+_DENSE = ("conv_1x1", "conv_3x3")  # one kernel together
+_GROUPED = ("sep", "dil")  # what the separable and the dilated operations begin with
+
 # Stride -> (size, padding) of a kernel that holds all four up-sample operations.
 _FRAME = {2: (6, 2), 4: (6, 1)}
 
@@ -83,6 +86,8 @@ def merged_normal(ops: MixedOp, weights: Mapping[str, Tensor], source: Source) -
         elif name.endswith("pool_3x3"):
             pooled = source.max_pool if name.startswith("max") else source.avg_pool
             terms.append(_norm(pooled, weights[name]))
+        elif name not in _DENSE and not name.startswith(_GROUPED):  # shares nothing that is known here
+            terms.append(weights[name] * ops[name](source.x))
     terms += _separable(ops, weights, source)
     return add_up(terms)
 
@@ -109,7 +114,7 @@ def upsample_kernel(ops: MixedOp, weights: Mapping[str, Tensor], stride: int) ->
 
 def normal_kernel(ops: MixedOp, weights: Mapping[str, Tensor]) -> Tensor | None:
     """Return the weighted sum of conv_1x1 and conv_3x3 as one kernel [out, in, k, k], or None without them."""
-    names = tuple(name for name in ("conv_1x1", "conv_3x3") if name in ops)
+    names = tuple(name for name in _DENSE if name in ops)
     cores = []
     for name in names:
         core = list(ops[name].children())[-1]

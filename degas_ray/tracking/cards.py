@@ -39,7 +39,7 @@ as a GAN.
 
 ## Use
 
-    degas-ray sample {uri} --count 64
+    degas-ray sample {uri} -n 64 --out samples
 
 ## Architecture
 

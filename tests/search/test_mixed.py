@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from degas_ray.search import Supernet, accelerate
 from degas_ray.search.mixed import (
@@ -49,6 +50,16 @@ def test_normal_operations(names, size):
     ops, alphas = mixed(names, 1)
     x = torch.randn(5, 3, size, size, dtype=torch.double, requires_grad=True)
     weights = op_weights(alphas, names)
+    parameters = [p for op in ops.values() for p in op.parameters()]
+    compare(merged_normal(ops, weights, Source(x)), plain(ops, weights, x), [x, alphas, *parameters])
+
+
+def test_a_normal_operation_that_is_not_known_runs_by_itself():
+    ops, alphas = mixed(("conv_3x3", "skip_connect", "avg_pool_3x3"), 1)
+    ops["tanh"] = nn.Tanh()
+    del ops["avg_pool_3x3"]  # its place in the alphas is the new one's
+    x = torch.randn(5, 3, 6, 6, dtype=torch.double, requires_grad=True)
+    weights = op_weights(alphas, tuple(ops))
     parameters = [p for op in ops.values() for p in op.parameters()]
     compare(merged_normal(ops, weights, Source(x)), plain(ops, weights, x), [x, alphas, *parameters])
 

@@ -176,7 +176,7 @@ def test_the_study_run_in_mlflows_pages(home: Path, pytestconfig: pytest.Config)
 def test_the_champion_is_sampled_by_its_name_in_the_registry(home: Path, tmp_path: Path) -> None:
     out = tmp_path / "samples"
     name = f"models:/degas-ray-{NAME}@champion"
-    result = CliRunner().invoke(main, ["sample", name, "--home", str(home), "--count", "3", "--out", str(out)])
+    result = CliRunner().invoke(main, ["sample", name, "--home", str(home), "-n", "3", "--out", str(out)])
     assert result.exit_code == 0, result.output
     assert len(list(out.glob("*.png"))) == 3
 
