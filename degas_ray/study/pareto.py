@@ -7,7 +7,12 @@ Point = Sequence[float]
 
 def front(points: Sequence[Point]) -> list[int]:
     """Return the indices of the points that no other one beats in every objective."""
-    return [index for index, point in enumerate(points) if not any(_dominates(other, point) for other in points)]
+    found: list[int] = []
+    # What beats a point comes before it in this order, and so does a point of the front that beats it too.
+    for index in sorted(range(len(points)), key=lambda index: tuple(points[index])):
+        if not any(_dominates(points[other], points[index]) for other in found):
+            found.append(index)
+    return sorted(found)
 
 
 def ranked(points: Sequence[Point]) -> list[int]:
@@ -16,11 +21,14 @@ def ranked(points: Sequence[Point]) -> list[int]:
     The knee is the point of the front nearest to the corner that has the best value in every objective, each scaled to
     the front's range; with several fronts, those behind follow in the same way.
     """
+    if all(len(point) == 1 for point in points):
+        return sorted(range(len(points)), key=lambda index: (points[index][0], index))
     left, order = list(range(len(points))), []
     while left:
         chosen = [left[index] for index in front([points[index] for index in left])]
         order += sorted(chosen, key=lambda index: (_distance(points, chosen, index), index))
-        left = [index for index in left if index not in set(chosen)]
+        gone = set(chosen)
+        left = [index for index in left if index not in gone]
     return order
 
 

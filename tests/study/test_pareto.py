@@ -10,6 +10,11 @@ def test_one_objective_is_ranked_by_value() -> None:
     assert ranked([(3.0,), (1.0,), (2.0,)]) == [1, 2, 0]
 
 
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=12))
+def test_equal_values_of_one_objective_stay_in_their_order(values: list[int]) -> None:
+    assert ranked([(float(value),) for value in values]) == sorted(range(len(values)), key=values.__getitem__)
+
+
 def test_the_knee_comes_first() -> None:
     # A steep front: the middle point gives up little of either objective.
     assert ranked([(0.0, 10.0), (1.0, 1.0), (10.0, 0.0), (11.0, 11.0)]) == [1, 0, 2, 3]
