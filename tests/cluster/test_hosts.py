@@ -74,15 +74,29 @@ def wait_for(what: str, true: Callable[[], bool], seconds: float = 300) -> None:
 
 
 def trains(hosts: Hosts, address: str) -> bool:
-    return any("ImplicitFunc" in line for line in hosts.processes(address))
+    return any(line.startswith("ray::") and ".train" in line for line in hosts.processes(address))
+
+
+def test_trials_run_on_every_host_and_down_leaves_nothing(hosts: Hosts, file: Path) -> None:
+    try:
+        launched = run(hosts, "launch", file, "--detach")
+        assert launched.returncode == 0, launched.stderr
+        assert "3 of 3 hosts are up" in launched.stderr
+        for address in hosts.addresses:
+            wait_for(f"trial on {address}", lambda address=address: trains(hosts, address))
+    finally:
+        down = run(hosts, "down", file)
+    assert down.stdout == "The cluster rack is down; no process of it is left.\n", down.stderr
+    assert "study rack-1 is paused and kept" in down.stderr
+    assert [line for address in hosts.addresses for line in hosts.processes(address)] == []
 
 
 def test_a_study_survives_what_happens_to_its_hosts(hosts: Hosts, file: Path) -> None:
-    study = StudyFolder(hosts.shared / "runs", "rack-1")
     try:
         launched = run(hosts, "launch", file, "--detach", "--json")
         assert launched.returncode == 0, launched.stderr
-        assert "3 of 3 hosts are up" in launched.stderr
+        name = json.loads(launched.stdout)["study"]
+        study = StudyFolder(hosts.shared / "runs", name)
         for address in hosts.addresses:
             wait_for(f"trial on {address}", lambda address=address: trains(hosts, address))
         head, worker = hosts.addresses[0], hosts.addresses[-1]
@@ -99,11 +113,11 @@ def test_a_study_survives_what_happens_to_its_hosts(hosts: Hosts, file: Path) ->
         wait_for("trial after the driver's death", lambda: trains(hosts, head))
 
         stopped = run(hosts, "stop", file)
-        assert "Study rack-1 is paused and kept" in stopped.stdout, stopped.stderr
+        assert f"Study {name} is paused and kept" in stopped.stdout, stopped.stderr
         assert study.read()["status"] == "paused"
         resumed = run(hosts, "launch", file, "--resume")
         assert resumed.returncode == 0, resumed.stderr + resumed.stdout
-        assert "degas-ray-rack-1 version 1, alias champion" in resumed.stdout
+        assert f"degas-ray-{name} version 1, alias champion" in resumed.stdout
     finally:
         down = run(hosts, "down", file)
     assert down.stdout == "The cluster rack is down; no process of it is left.\n", down.stderr
