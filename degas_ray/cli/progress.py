@@ -32,19 +32,22 @@ _ROOM_BELOW = 6  # terminal lines kept free of trial rows: title, counts, best, 
 
 
 class Pace:
-    """Steps a second of late, hence the time left: the first quarter, with its compilation and caches, is forgotten."""
+    """Steps a second so far, hence the time left: the first quarter, with its compilation and caches, is left out."""
 
     def __init__(self, clock: Callable[[], float] = lambda: time.monotonic()) -> None:
         self._clock = clock
+        self._origin = 0
         self._seen: deque[tuple[float, int]] = deque()
 
     def note(self, step: int) -> None:
         """Record that ``step`` steps are done now; a step before the last one means a new loop."""
         if self._seen and step < self._seen[-1][1]:
             self._seen.clear()
+        if not self._seen:
+            self._origin = step
         self._seen.append((self._clock(), step))
-        first, last = self._seen[0][1], self._seen[-1][1]
-        while len(self._seen) > 2 and self._seen[1][1] - first < (last - first) / 4:
+        quarter = self._origin + (step - self._origin) / 4
+        while len(self._seen) > 2 and self._seen[1][1] <= quarter:
             self._seen.popleft()
 
     def left(self, steps: int) -> float | None:

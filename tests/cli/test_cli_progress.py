@@ -44,6 +44,18 @@ def test_pace_forgets_a_slow_beginning() -> None:
     assert abs(left - 37.5) < 0.2 * 37.5
 
 
+def test_pace_looks_back_far_enough_for_a_machine_whose_speed_changes() -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    for step in range(101):
+        pace.note(step)
+        clock.now += 2.0 if step % 20 < 10 else 0.5  # another program comes and goes; 1.25 s a step
+        if step in range(25, 90):
+            left = pace.left(100)
+            assert left is not None
+            assert abs(left - 1.25 * (100 - step)) < 0.35 * 1.25 * (100 - step) + 10, step
+
+
 def test_pace_counts_down_between_reports_and_starts_anew_with_a_new_loop() -> None:
     clock = Clock()
     pace = Pace(clock)
