@@ -117,11 +117,14 @@ class View:
         self, *, done: int | None = None, total: int | None = None, left: float | None = None, best: str = ""
     ) -> None:
         """Set what is known of the whole."""
+        advanced = done is not None and done > (self.board.done or 0)
         self.board.done, self.board.total = done, total
         self.board.left, self.board.left_at = left, time.monotonic()
         if best and best != self.board.best:
             self.board.best = best
             self._improved()
+        elif advanced:
+            self._advanced()
 
     def rename(self, title: str) -> None:
         """Give the view a better title, once it is known what runs."""
@@ -146,6 +149,9 @@ class View:
 
     def _improved(self) -> None:
         """React to a new best."""
+
+    def _advanced(self) -> None:
+        """React to a trial that ended without one."""
 
 
 class PlainView(View):
@@ -174,6 +180,9 @@ class PlainView(View):
         if news or (row.state == "running" and now - at >= LINE_SECONDS):
             self._said[row.label] = (row.phase, row.state, now)
             self.message(describe_row(row))
+
+    def _advanced(self) -> None:
+        self.message(describe_counts(self.board))
 
     def _improved(self) -> None:
         counts = describe_counts(self.board)

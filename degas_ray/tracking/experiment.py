@@ -14,7 +14,6 @@ COLUMNS = (
     "metrics.`proxy/is_mean`",
     "metrics.`proxy/parameters`",
     "metrics.`full/fid`",
-    "metrics.`search/alpha_entropy`",
     "tags.`degas.genotype`",
     "tags.`degas.outcome`",
 )

@@ -129,6 +129,7 @@ def test_the_story_goes_to_stderr(calls: list[dict[str, Any]]) -> None:
         "best so far: Fréchet distance 1,234.6 (efficientnet-lite0 features) (1 of 4 trials · 01:30 left)",
         "trial 1  begins",
         "trial 1  diverged",
+        "2 of 4 trials",
     ]
     assert run("tune", "--quiet").stderr == ""
 
