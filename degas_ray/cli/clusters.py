@@ -33,12 +33,17 @@ def say(text: str) -> None:
     click.echo(click.style("· ", dim=True) + text, err=True)
 
 
-def follow(cluster: "Cluster", *, aside: bool = False) -> None:
+def silent(text: str) -> None:
+    """Tell nothing."""
+
+
+def follow(cluster: "Cluster", *, aside: bool = False, quiet: bool = False) -> None:
     """Print a study's log until its job ends.
 
     Args:
         cluster: With its job.
         aside: Print it on stderr, since stdout holds JSON.
+        quiet: Wait, and print nothing of it.
 
     Raises:
         Interrupted: After Ctrl-C, which leaves the study running, or where the study was paused.
@@ -47,9 +52,10 @@ def follow(cluster: "Cluster", *, aside: bool = False) -> None:
     from degas_ray.cluster import attach_job
 
     file, study = cluster.file.path, cluster.state.study
+    show = silent if quiet else lambda text: click.echo(text, nl=False, err=aside)
     try:
         with cluster.client() as client:
-            status = attach_job(client, cluster.state.job, lambda text: click.echo(text, nl=False, err=aside))
+            status = attach_job(client, cluster.state.job, show)
     except KeyboardInterrupt:
         raise Interrupted(
             f"study {study} goes on; come back with 'degas-ray attach {file}', pause it with 'degas-ray stop {file}'"
@@ -57,9 +63,8 @@ def follow(cluster: "Cluster", *, aside: bool = False) -> None:
     if status == "STOPPED":
         raise Interrupted(f"study {study} is paused and kept; go on with 'degas-ray launch {file} --resume'")
     if status != "SUCCEEDED":
-        raise DegasError(
-            f"the job of study {study} failed; what it said is above. Go on with 'degas-ray launch {file} --resume'"
-        )
+        said = f"'degas-ray logs {file}' prints what it said" if quiet else "what it said is above"
+        raise DegasError(f"the job of study {study} failed; {said}. Go on with 'degas-ray launch {file} --resume'")
 
 
 def plan_facts(file: "ClusterFile", home: Path) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from degas_ray.cli.clusters import file_argument, follow, opened, plan_facts, plan_lines, say
-from degas_ray.cli.common import Verb, emit_json, home_option, json_option, print_facts
+from degas_ray.cli.clusters import file_argument, follow, opened, plan_facts, plan_lines, say, silent
+from degas_ray.cli.common import Verb, emit_json, home_option, json_option, print_facts, quiet_option
 
 
 @click.command(
@@ -29,9 +29,17 @@ from degas_ray.cli.common import Verb, emit_json, home_option, json_option, prin
 @click.option("--detach", is_flag=True, help="Return once the study runs; 'degas-ray attach' follows its log.")
 @click.option("--dry-run", is_flag=True, help="Check the file and print hosts, price and budget; start nothing.")
 @home_option
+@quiet_option
 @json_option
 def command(
-    file: Path, experiment: Path | None, resume: bool, detach: bool, dry_run: bool, home: Path, as_json: bool
+    file: Path,
+    experiment: Path | None,
+    resume: bool,
+    detach: bool,
+    dry_run: bool,
+    home: Path,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Start a cluster where it is not up, run a study on it, and follow its log.
 
@@ -48,15 +56,16 @@ def command(
         return
     from degas_ray.cluster import launch_study
 
-    cluster = launch_study(cluster, say, resume=resume)
+    tell = silent if quiet else say
+    cluster = launch_study(cluster, tell, resume=resume)
     state = cluster.state
-    say(f"MLflow: {state.tracking}")
+    tell(f"MLflow: {state.tracking}")
     if not detach:
-        say(f"following the log; Ctrl-C leaves the study running, 'degas-ray attach {file}' comes back")
-        follow(cluster, aside=as_json)
+        tell(f"following the log; Ctrl-C leaves the study running, 'degas-ray attach {file}' comes back")
+        follow(cluster, aside=as_json, quiet=quiet)
     if as_json:
         emit_json({"cluster": cluster.file.name, "study": state.study, "job": state.job, "tracking": state.tracking})
     elif detach:
         click.echo(f"Study {state.study} runs. Follow it with: degas-ray attach {file}")
     else:
-        say(f"the cluster stays up for the next study; end it with 'degas-ray down {file}'")
+        tell(f"the cluster stays up for the next study; end it with 'degas-ray down {file}'")
