@@ -32,6 +32,7 @@ def study_facts(result: "StudyResult", home: Path) -> dict[str, Any]:
         "promotion": asdict(result.promotion) if result.promotion is not None else None,
         "pictures": result.pictures,
         "seconds": result.seconds,
+        "front": sorted(result.front),
         "next": with_home(result.next_command, home),
     }
 
@@ -46,7 +47,7 @@ def print_study(result: "StudyResult", home: Path) -> None:
     heading(f"Study {result.name}: {len(result.rows)} trials in {duration(result.seconds)}")
     print_table(
         TRIAL_COLUMNS,
-        [_trial_row(row, result.winner) for row in result.rows],
+        [_trial_row(row, result) for row in result.rows],
         right=[column for column in TRIAL_COLUMNS if column != "outcome"],
     )
     if scored:
@@ -56,6 +57,8 @@ def print_study(result: "StudyResult", home: Path) -> None:
             f"distance: {name} on {p.features_name} ({images}), IS: inception score, both of the short training"
         )
         print_words("decided: how far the search narrowed its choice: 0 % all operations alike, 100 % one left")
+    if result.front:
+        print_words("front: no other trial beats it in every objective")
     for row in result.rows:
         if row.error:
             print_words(f"trial {row.number}: {row.error.strip().splitlines()[-1]}")
@@ -135,14 +138,14 @@ def protocol_words(scores: "Scores") -> str:
     return ", ".join([*parts, f"real images {p.reference}"])
 
 
-def _trial_row(row: "Row", winner: str) -> tuple[str, ...]:
+def _trial_row(row: "Row", result: "StudyResult") -> tuple[str, ...]:
     from degas_ray.scores import Scores
     from degas_ray.space import Genotype
 
-    shown = ("★ " if row.genotype and row.genotype == winner else "") + str(row.number)
+    shown = ("★ " if row.genotype and row.genotype == result.winner else "") + str(row.number)
     return (
         shown,
-        row.outcome + (" (reused)" if row.reused else ""),
+        row.ended(result.front),
         f"{row.score:,.1f}" if row.score is not None else "–",
         f"{Scores.from_json(row.scores).is_mean:.2f}" if row.scores else "–",
         str(row.n or "–"),

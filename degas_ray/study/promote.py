@@ -13,7 +13,7 @@ from degas_ray.errors import DivergedError
 from degas_ray.scores import Scores
 from degas_ray.space import Genotype
 from degas_ray.study.attempt import Attempt, Context, Report
-from degas_ray.study.pareto import ranked
+from degas_ray.study.pareto import front, ranked
 from degas_ray.study.seeds import derive
 from degas_ray.study.store import Row, Size, write_json
 from degas_ray.study.trial import proxy_work, show_beside
@@ -84,6 +84,15 @@ def candidates(rows: Sequence[Row], config: Config) -> list[Genotype]:
     for index in ranked(points):
         best.setdefault(Genotype.parse(scored[index].genotype).hash, scored[index])
     return [Genotype.parse(row.genotype) for row in best.values()]
+
+
+def on_front(rows: Sequence[Row], config: Config) -> frozenset[int]:
+    """Return the numbers of the trials on the Pareto front; none with one objective, where it would be the best."""
+    objectives = config.study.objectives
+    scored = [row for row in rows if row.score is not None]
+    if len(objectives) < 2:
+        return frozenset()
+    return frozenset(scored[index].number for index in front([row.objectives(objectives) for row in scored]))
 
 
 def rerank_tasks(context: Context, genotypes: Sequence[Genotype]) -> list[dict[str, Any]]:

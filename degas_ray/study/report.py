@@ -159,7 +159,7 @@ def _trials(study: _Study) -> str:
     lines = [
         {
             "trial": f"{row.number}" + (" ★" if row.genotype == str(study.winner) else ""),
-            "outcome": row.outcome + (" (reused)" if row.reused else ""),
+            "outcome": row.ended(study.result.front),
             "distance": row.score,
             "IS": round(Scores.from_json(row.scores).is_mean, 2) if row.scores else None,
             "parameters": row.parameters or None,
@@ -175,6 +175,8 @@ def _trials(study: _Study) -> str:
     told = f"Measured by {protocol.protocol.distance_name} on {protocol.protocol.features_name}, "
     told += f"{protocol.protocol.n_fake:,} samples against {protocol.protocol.n_real:,} real images, "
     told += f"protocol {protocol.protocol.hash}. Lower is better. ★ won after re-ranking."
+    if study.result.front:
+        told += f" On the front: no trial beats it in every one of {', '.join(study.config.study.objectives)}."
     parts = [f"<h2>Trials</h2>\n{_scroll(tables.html(lines, TRIALS))}\n<p class='small'>{escape(told)}</p>"]
     if study.result.reruns:
         before = {row.genotype: row.score for row in study.result.rows}

@@ -28,6 +28,7 @@ class StudyResult:
         pictures: What they show, to their files.
         next_command: What to type next.
         seconds: Spent in all attempts together.
+        front: Numbers of the trials on the Pareto front; none with one objective.
     """
 
     name: str
@@ -40,6 +41,7 @@ class StudyResult:
     pictures: Mapping[str, str]
     next_command: str
     seconds: float
+    front: frozenset[int] = frozenset()
 
 
 def load_study(home: Path, name: str) -> StudyResult:
@@ -84,6 +86,7 @@ def collect(
         pictures=promotion.pictures if promotion is not None else {},
         next_command=command,
         seconds=state["spent"]["seconds"],
+        front=promote.on_front(rows, config),
     )
 
 

@@ -7,7 +7,7 @@ scores of a genotype under these settings), ``stop`` (asks the workers to pause)
 
 import fcntl
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -98,6 +98,15 @@ class Row:
     def score(self) -> float | None:
         """The mean Fréchet distance of the proxy trainings, or ``None`` without one."""
         return sum(self.distances) / len(self.distances) if self.distances else None
+
+    def ended(self, front: Collection[int]) -> str:
+        """Return the outcome with what a table says beside it.
+
+        Args:
+            front: Numbers of the trials on the Pareto front.
+        """
+        said = [word for word, holds in (("reused", self.reused), ("front", self.number in front)) if holds]
+        return self.outcome + (f" ({', '.join(said)})" if said else "")
 
     def objectives(self, names: Sequence[str]) -> tuple[float, ...]:
         """Return what a study minimises, empty where the trial has no scores."""

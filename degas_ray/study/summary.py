@@ -1,12 +1,12 @@
 """The study's own page in MLflow: what was found in words, leaderboard, figures."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from degas_ray import figures
 from degas_ray.config import Config
 from degas_ray.study.importance import importance
 from degas_ray.study.overview import study_figures
-from degas_ray.study.promote import Rerun, winner
+from degas_ray.study.promote import Rerun, on_front, winner
 from degas_ray.study.result import read_promotion
 from degas_ray.study.store import Row, StudyFolder
 from degas_ray.study.words import findings
@@ -16,13 +16,18 @@ COLUMNS = ("trial", "outcome", "score", "parameters", "n", "entropy", "seconds",
 NOTE = "mlflow.note.content"  # MLflow shows it at the top of a run's page
 
 
-def leaderboard(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """Return the trials as a table of text, best first, those without a score last."""
+def leaderboard(rows: Sequence[Row], front: Collection[int] = ()) -> list[dict[str, str]]:
+    """Return the trials as a table of text, best first, those without a score last.
+
+    Args:
+        rows: The trials.
+        front: Numbers of those on the Pareto front.
+    """
     order = sorted(rows, key=lambda row: (row.score is None, row.score or 0.0, row.number))
     return [
         {
             "trial": str(row.number),
-            "outcome": row.outcome + (" (reused)" if row.reused else ""),
+            "outcome": row.ended(front),
             "score": f"{row.score:,.1f}" if row.score is not None else "",
             "parameters": f"{row.parameters:,}" if row.parameters else "",
             "n": str(row.n or ""),
@@ -48,7 +53,7 @@ def record(tracker: Tracker, config: Config, folder: StudyFolder, reruns: Sequen
     genotype, shares = winner(rows, reruns, config), importance(rows, config)
     promotion = read_promotion(folder, genotype) if genotype is not None else None
     sentences = findings(config, rows, reruns, genotype, promotion, shares)
-    table = figures.tables.markdown(leaderboard(rows), COLUMNS)
+    table = figures.tables.markdown(leaderboard(rows, on_front(rows, config)), COLUMNS)
     tracker.text("\n".join(["# What was found", "", *(f"- {line}" for line in sentences), ""]), "summary.md")
     tracker.text(table, "leaderboard.md")
     tracker.tags({NOTE: "\n".join([*(f"- {line}" for line in sentences), "", table])})

@@ -1,7 +1,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from degas_ray.config import resolve
 from degas_ray.study.pareto import front, ranked
+from degas_ray.study.promote import on_front
+from degas_ray.study.store import Row
+from degas_ray.study.summary import leaderboard
 
 points = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12)
 
@@ -35,3 +39,14 @@ def test_nothing_beats_a_point_of_the_front_and_something_beats_every_other(valu
 @given(points)
 def test_everything_is_ranked_once(values: list[tuple[int, int]]) -> None:
     assert sorted(ranked(values)) == list(range(len(values)))
+
+
+def test_tables_name_the_trials_on_the_front() -> None:
+    sizes = {0: (3.0, 10), 1: (2.0, 20), 2: (2.5, 20), 3: (1.0, 40)}
+    rows = [Row(n, "completed", {}, n, distances=(d,), parameters=size) for n, (d, size) in sizes.items()]
+    rows.append(Row(4, "pruned", {}, 4))
+    several = on_front(rows, resolve(sets=["study.objectives=[fid,parameters]"]))
+    assert several == {0, 1, 3}
+    told = {line["trial"]: line["outcome"] for line in leaderboard(rows, several)}
+    assert (told["0"], told["2"], told["4"]) == ("completed (front)", "completed", "pruned")
+    assert on_front(rows, resolve()) == frozenset()
