@@ -3,6 +3,7 @@
 import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator
 
@@ -24,6 +25,18 @@ def _seconds(value: Any) -> Any:
 def _absolute(value: str | None) -> str | None:
     if value is not None and not PurePosixPath(value).is_absolute():
         raise ValueError(f"got {value!r}, expected a path that begins with /")
+    return value
+
+
+def _without_password(value: str | None) -> str | None:
+    """Refuse a secret in an address: Ray writes a job's environment into its logs."""
+    if value is not None and urlsplit(value).password is not None:
+        raise ValueError(
+            "got an address with a password, which would be in Ray's logs; leave it out, and keep it on the hosts in "
+            "~/.mlflow/credentials (a server's) or ~/.pgpass (PostgreSQL's)"
+        )
+    if value is not None and "://" not in value:
+        raise ValueError(f"got {value!r}, expected an address such as http://mlflow.example.com:5000")
     return value
 
 
@@ -55,6 +68,8 @@ class Tracking(Section):
         description="where the head's listens; 'head' for the head's own address, which workers elsewhere need",
     )
     port: Port | None = Field(None, description="null: 5000, or a free one on this machine")
+
+    _uri = field_validator("uri")(_without_password)
 
 
 class Ports(Section):

@@ -132,6 +132,10 @@ def test_all_faults_of_both_parts_come_at_once(tmp_path: Path) -> None:
         ({"degas__storage": {"home": "runs"}}, "degas.storage.home: got 'runs', expected a path that begins with /"),
         ({"degas__tracking": {}}, "degas.tracking.host: workers on other hosts cannot reach 127.0.0.1"),
         ({"degas__settings": {"search": {"widht": 1}}}, "degas.settings.search.widht: no such key; did you mean"),
+        (
+            {"degas__tracking": {"uri": "mlflow:5000"}},
+            "degas.tracking.uri: got 'mlflow:5000', expected an",
+        ),
         ({"degas__budget": {"trials": 0}}, "degas.budget.trials: got 0, expected greater than or equal to 1"),
     ],
 )
@@ -139,6 +143,13 @@ def test_faults_are_sentences_by_dotted_path(changes: dict[str, Any], fault: str
     with pytest.raises(ConfigError) as caught:
         read_cluster(written(tmp_path, **changes))
     assert [text for text in caught.value.faults if text.startswith(fault)], caught.value.faults
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    tracking = {"uri": "http://me:geheim@mlflow.example.com:5000"}
+    with pytest.raises(ConfigError, match=r"degas\.tracking\.uri: got an address with a password") as caught:
+        read_cluster(written(tmp_path, degas__tracking=tracking))
+    assert "geheim" not in str(caught.value)
 
 
 def test_an_unknown_key_of_rays_part_is_named(tmp_path: Path) -> None:
