@@ -2,6 +2,8 @@
 
 import os
 import signal
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,20 @@ def worker(task: Mapping[str, Any], report: Report) -> None:
         Path(task["flag"]).touch()
         os.kill(os.getpid(), signal.SIGKILL)
     report({"phase": "work", "message": "done", "step": 2, "steps": 2, "loss": float("nan"), "cwd": str(Path.cwd())})
+
+
+def meet(task: Mapping[str, Any], report: Report) -> None:
+    """Wait until so many jobs have begun as the task says; report how many run side by side, and on which GPU this."""
+    begun, running = Path(task["folder"]) / "begun", Path(task["folder"]) / "running"
+    for folder in (begun, running):
+        folder.mkdir(exist_ok=True)
+        (folder / task["name"]).touch()
+    deadline = time.monotonic() + 200
+    while len(list(begun.iterdir())) < task["meets"] and time.monotonic() < deadline:
+        time.sleep(0.02)
+    facts = {"beside": len(list(running.iterdir())), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES")}
+    (running / task["name"]).unlink()
+    report({"phase": "met", "message": "met", "step": 1, "steps": 1, "begun": len(list(begun.iterdir())), **facts})
 
 
 class Given:
@@ -76,6 +92,7 @@ def ray(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resour
     user = tmp_path_factory.mktemp("user")
     before = os.environ["HOME"], signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     os.environ["HOME"] = str(user)
+    os.environ["RAY_OVERRIDE_RESOURCES"] = '{"GPU": 2}'  # logical ones: Ray hands them out like real ones
     cloudpickle.register_pickle_by_value(test_jobs)  # workers do not see this folder
     with session(home) as resources:
         assert (os.environ["HOME"], signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == (
@@ -85,6 +102,7 @@ def ray(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resour
         yield resources
         assert list(user.iterdir()) == []  # no token, no cache in the user's own directory
     os.environ["HOME"] = before[0]
+    del os.environ["RAY_OVERRIDE_RESOURCES"]
     assert not list(home.glob("ray/*"))
 
 
@@ -135,6 +153,26 @@ def test_workers_are_used_again(ran: Given) -> None:
     first = {key: report["pid"] for key, report in ran.reports if report["step"] == 0}
     lost = {first["2-raise"], first["3-die"]}
     assert len({first[key] for key in ("0-work", "1-silent", "4-work")} - lost) <= 2
+
+
+@pytest.mark.parametrize(("share", "beside", "a_gpu"), [(0.5, 4, 2), (1.0, 2, 1)])
+def test_gpus_are_shared_out_in_fractions_and_as_wholes(
+    ray: Resources, home: Path, tmp_path: Path, share: float, beside: int, a_gpu: int
+) -> None:
+    assert ray.gpus == 2
+    assert ray.fitting(0.25, share) == beside
+    tasks = [
+        {"do": "meet", "folder": str(tmp_path), "name": str(index), "meets": beside * (index // beside + 1)}
+        for index in range(4)
+    ]
+    queue = Given(*tasks)
+    scratch = home / f"scratch-{beside}"
+    run_jobs(queue, meet, name="gpus", scratch=scratch, cpus=0.25, gpus=share, concurrent=4)
+    met = [report for _, report in queue.reports if report["phase"] == "met"]
+    assert len(met) == 4
+    assert all(report["begun"] >= beside for report in met)
+    assert all(report["beside"] <= beside for report in met)  # though four are wanted
+    assert Counter(report["gpu"] for report in met[:beside]) == {"0": a_gpu, "1": a_gpu}
 
 
 def test_how_many_jobs_fit() -> None:
