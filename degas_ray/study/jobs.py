@@ -69,16 +69,28 @@ Worker = Callable[[Mapping[str, Any], Callable[[Mapping[str, Any]], None]], None
 
 @dataclass(frozen=True)
 class Resources:
-    """What a session offers."""
+    """What a session offers.
+
+    Args:
+        cpus: Of all hosts.
+        gpus: Of all hosts.
+        nodes: How many hosts.
+        hosts: CPUs and GPUs of each.
+    """
 
     cpus: float
     gpus: float
     nodes: int
+    hosts: tuple[tuple[float, float], ...] = ()
 
     def fitting(self, cpus: float, gpus: float) -> int:
         """Return how many jobs of this size run side by side, at least one."""
         by_gpu = [self.gpus / gpus] if gpus else []
         return max(1, int(min([self.cpus / cpus, *by_gpu]) + 1e-9))
+
+    def whole(self, gpus: float) -> float:
+        """Return the CPUs of the largest host that has so many GPUs, for a job that has it to itself; at least one."""
+        return max([1.0, *(cpus for cpus, there in self.hosts if there >= gpus)])
 
 
 @contextmanager
@@ -108,7 +120,9 @@ def session(home: Path) -> Iterator[Resources]:
         global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
         worker.print_to_stdstream = _keep_quiet
         total = ray.cluster_resources()
-        yield Resources(total.get("CPU", 1.0), total.get("GPU", 0.0), sum(node["Alive"] for node in ray.nodes()))
+        each = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        hosts = tuple((host.get("CPU", 0.0), host.get("GPU", 0.0)) for host in each)
+        yield Resources(total.get("CPU", 1.0), total.get("GPU", 0.0), len(each), hosts)
     finally:
         ray.shutdown()
         if folder is not None:

@@ -190,8 +190,7 @@ def _promote(study: Opened, monitor: Monitor, genotype: Genotype, resources: Res
     )
     study.context = replace(study.context, concurrent=1)
     queue = ListQueue(study.context, monitor, [Job("promotion", promote.promotion_task(study.context, genotype))])
-    # One piece of work has the node to itself.
-    _jobs(study, queue, "promotion", max(1.0, resources.cpus // resources.nodes), monitor.gpus, 1)
+    _jobs(study, queue, "promotion", resources.whole(monitor.gpus), monitor.gpus, 1)
     _check_stop(study, monitor, queue.problem)
     promotion = read_promotion(study.folder, genotype)
     assert promotion is not None

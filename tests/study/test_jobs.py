@@ -184,6 +184,14 @@ def test_how_many_jobs_fit() -> None:
     assert machine.fitting(16, 0) == 1
 
 
+def test_a_job_by_itself_has_a_host_that_exists() -> None:
+    rack = Resources(cpus=72, gpus=3, nodes=3, hosts=((64, 0), (4, 1), (4, 2)))
+    assert rack.whole(0) == 64
+    assert rack.whole(1) == 4  # not a third of all: no host has 24 CPUs and a GPU
+    assert rack.whole(2) == 4
+    assert Resources(cpus=1, gpus=0, nodes=1, hosts=((0, 0),)).whole(1) == 1  # a head whose workers are still to come
+
+
 def test_reports_are_thinned_but_never_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 0.4, 0.8, 0.9, 1.2, 2.0, 2.3])
     monkeypatch.setattr("degas_ray.study.jobs.time.monotonic", lambda: next(clock))
