@@ -8,13 +8,18 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 from tiny_study import tiny_config
 
 from degas_ray.checkpoint import list_steps
 from degas_ray.errors import ConfigError, DataError, InputError
 from degas_ray.gan import load_generator
 from degas_ray.study import Event, StudyResult, load_study, run_study
+from degas_ray.study.proposals import STUDY_NAME
 from degas_ray.study.store import StudyFolder
 from degas_ray.tracking import RunDirectory, open_tracking
 
@@ -166,3 +171,31 @@ def test_a_signal_pauses_a_study_cleanly(tmp_path: Path, number: signal.Signals)
     assert [row.outcome for row in paused.result.rows] == ["completed", "completed"]
     first = next(event.step for event in paused.events if event.trial == 0 and event.phase == "proxy")
     assert first > paused.steps[-1]  # nothing is done twice
+
+
+@pytest.mark.slow
+def test_a_study_of_several_objectives_is_cut_short_and_then_made_longer(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    config = tiny_config(
+        study__trials=4,
+        study__objectives=("fid", "parameters"),
+        study__early_stop=True,
+        study__promote=False,
+        proxy__steps=8,
+        study__on_finish=f'echo "$DEGAS_RAY_STUDY $DEGAS_RAY_STATUS" >> {told}',
+    )
+    first = run_study(config, tmp_path, name="s", should_stop=lambda: False)
+    longer = run_study(None, tmp_path, name="s", resume=True, extend=2, should_stop=lambda: False)
+    assert [row.number for row in longer.rows] == list(range(6))
+    assert longer.rows[:4] == first.rows
+    assert {row.outcome for row in longer.rows} <= {"completed", "collapsed", "pruned"}
+    assert longer.front <= {row.number for row in longer.rows if row.score is not None}
+    assert longer.front
+    assert told.read_text() == "s finished\n" * 2
+
+    storage = JournalStorage(JournalFileBackend(str(StudyFolder(tmp_path, "s").journal)))
+    trials = optuna.load_study(study_name=STUDY_NAME, storage=storage).trials
+    assert [trial.state == TrialState.PRUNED for trial in trials] == [row.outcome == "pruned" for row in longer.rows]
+    assert [run.outcome for run in open_tracking(tmp_path).runs(role="trial")].count("pruned") == sum(
+        row.outcome == "pruned" for row in longer.rows
+    )
