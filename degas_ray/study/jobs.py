@@ -359,6 +359,8 @@ def _prepare_environment(joined: bool) -> None:
         own["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         # The name is of other systems; off means that every server of the session listens on loopback alone.
         own["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        # Nobody starts this session's control service again: waiting for it, a minute by default, is no use.
+        own["RAY_gcs_rpc_server_reconnect_timeout_s"] = "15"
     for key, value in own.items():
         os.environ.setdefault(key, value)
 
