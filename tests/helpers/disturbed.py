@@ -96,6 +96,7 @@ class Disturbed:
         user.mkdir(parents=True, exist_ok=True)
         paths = os.pathsep.join([str(HELPERS), str(HELPERS.parents[1])])
         environment = {**os.environ, "HOME": str(user), "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+        environment["RAY_worker_niceness"] = "0"  # or a loaded machine hardly lets workers start
         if self.uri is not None:
             environment["DEGAS_RAY_TRACKING_URI"] = self.uri
         self.driver = subprocess.Popen(
@@ -230,7 +231,7 @@ class Disturbed:
         deadline = time.monotonic() + SECONDS
         while any(_sent(folder) < size for folder, size in waiting.items()):
             assert time.monotonic() < deadline, f"records still wait after {SECONDS:.0f} s:\n{self.tail()}"
-            if not self.running:
+            if self.driver is None or self.driver.poll() is not None:
                 return  # the next command sends them
             time.sleep(0.05)
         fault.recovery = time.monotonic() - fault.at

@@ -1,7 +1,6 @@
 """The kinds of faults: each disturbs a study once, at a random moment, and tells whether that came to pass."""
 
 import contextlib
-import os
 import random
 import sqlite3
 from collections.abc import Callable
@@ -14,6 +13,8 @@ from degas_ray.checkpoint import list_steps
 from degas_ray.tracking import start_server
 from degas_ray.tracking.ui import Server
 
+TWICE = 0.25  # share of killed drivers whose successor is killed too
+STARTING = 15.0  # seconds within which that happens
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL, as cluster schedulers give
 Kind = Callable[[Disturbed, random.Random], bool]
 
@@ -66,6 +67,9 @@ def _end_worker(study: Disturbed, chance: random.Random, kind: str, *, corrupt: 
     fault = study.strike(kind)
     fault.stands.append(stand)
     study.settle(fault, stand.work)
+    if corrupt and fault.recovery is not None:
+        said = [said.text for said in study.heard if said.at > fault.at and said.kind == "message"]
+        assert any("skipped a checkpoint" in text for text in said), study.tail()
     return True
 
 
@@ -80,16 +84,17 @@ def _damage(path: Path, chance: random.Random) -> None:
 
 
 def kill_driver(study: Disturbed, chance: random.Random) -> bool:
-    """Kill -9 the driver, now and then while it starts; the same command goes on."""
-    if chance.random() < 0.2:
-        study.wait(0.1)
-        study.until(lambda said: False, chance.uniform(0, 10))
-    elif not study.moment(chance):
-        return False
-    if not study.running:
+    """Kill -9 the driver, now and then once more while it starts again; the same command goes on."""
+    if not study.moment(chance):
         return False
     assert study.driver is not None
     study.driver.kill()
+    if chance.random() < TWICE:
+        study.strike("driver")
+        study.wait()
+        study.start()
+        study.wait(chance.uniform(0, STARTING))
+        study.driver.kill()
     return _again(study, "driver")
 
 
@@ -191,10 +196,13 @@ def fill_disk(study: Disturbed, chance: random.Random) -> bool:
 
 
 def _fill(path: Path, spare: int) -> None:
-    """Take every byte that is left but a few."""
+    """Take every byte that is left, and give a few back."""
     with path.open("wb", buffering=0) as file:
-        free = os.statvfs(path).f_bavail * os.statvfs(path).f_frsize
-        os.posix_fallocate(file.fileno(), 0, max(1, free - spare))
+        for size in (2**22, 2**12, 1):
+            with contextlib.suppress(OSError):
+                while file.write(b"\0" * size):
+                    pass
+        file.truncate(max(0, file.tell() - spare))
 
 
 KINDS: dict[str, Kind] = {
