@@ -222,8 +222,9 @@ class Throttle:
 
     def __call__(self, report: Mapping[str, Any]) -> None:
         """Send ``report``, or drop it."""
-        now = time.monotonic()
-        if "message" in report or now - self._last >= REPORT_SECONDS:
+        if "message" in report:
+            self._send(report)
+        elif (now := time.monotonic()) - self._last >= REPORT_SECONDS:
             self._send(report)
             self._last = now
 
