@@ -22,8 +22,9 @@ $(VENV)/.test: pyproject.toml
 tune: $(VENV)/.run
 	$(BIN)/degas-ray tune
 
+# Two processes, each a file at a time with one thread: most tests wait more than they compute.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The long tiers: tests with the marker of the same name.
 $(TIERS:%=test-%): test-%: $(VENV)/.test

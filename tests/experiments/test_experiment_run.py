@@ -201,6 +201,9 @@ def test_damaged_results_are_refused(folder: Path, tmp_path: Path) -> None:
         read_rows(file)
     assert read_rows(tmp_path / "none.parquet") == []
     result = run("experiment", "report", "--folder", tmp_path)
+    assert (result.exit_code, "there are no experiments in" in result.stderr) == (2, True)
+    (tmp_path / "tiny.yaml").write_text((folder / "tiny.yaml").read_text())
+    result = run("experiment", "report", "--folder", tmp_path)
     assert (result.exit_code, "there are no rows yet" in result.stderr) == (2, True)
 
 
