@@ -15,11 +15,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, Protocol
 
 import psutil
@@ -188,7 +186,7 @@ def run_jobs(
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     searcher, callback = _adapters(queue)
     trainable = tune.with_resources(
-        tune.with_parameters(_trainable(), worker=worker, threads=max(1, int(cpus))), {"cpu": cpus, "gpu": gpus}
+        tune.with_parameters(_run, worker=worker, threads=max(1, int(cpus))), {"cpu": cpus, "gpu": gpus}
     )
     tune.Tuner(
         trainable,
@@ -205,7 +203,6 @@ def run_jobs(
             storage_path=str(scratch),
             callbacks=[callback],
             failure_config=tune.FailureConfig(max_failures=0),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             verbose=0,
         ),
     ).fit()
@@ -214,7 +211,8 @@ def run_jobs(
 class Throttle:
     """Let reports through at most once in :data:`REPORT_SECONDS`, and every message.
 
-    Each costs the driver a turn; what counts is in the job's folder.
+    A worker waits until the driver has taken its report, so that each costs a short trial time; what counts is in the
+    job's folder.
     """
 
     def __init__(self, send: Callable[[Mapping[str, Any]], None]) -> None:
@@ -229,43 +227,12 @@ class Throttle:
             self._last = now
 
 
-def _trainable() -> type:
-    """Return a Tune trainable that does one job in a thread; each of its steps is one report, and the last its end.
-
-    Tune's own trainable for functions looks for the end five times a second and lets the function wait at every report.
-    """
+def _run(config: dict[str, Any], worker: Worker, threads: int) -> None:
+    import torch
     from ray import tune
 
-    class JobTrainable(tune.Trainable):
-        def setup(self, config: dict[str, Any], **given: Any) -> None:
-            self._worker, self._threads = given["worker"], given["threads"]
-            self._thread = ThreadPoolExecutor(max_workers=1)
-            self._job: Future[None] | None = None
-
-        def reset_config(self, new_config: dict[str, Any]) -> bool:
-            self._job = None
-            return True
-
-        def step(self) -> dict[str, Any]:
-            if self._job is None:
-                self._reports: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
-                send = self._reports.put
-                self._job = self._thread.submit(_run, self.config["task"], self._worker, self._threads, send)
-                self._job.add_done_callback(lambda job: send(None))
-            report = self._reports.get()
-            if report is None:
-                self._job.result()  # raises what the job failed of
-                return {"done": True}
-            return report
-
-    return JobTrainable
-
-
-def _run(task: Mapping[str, Any], worker: Worker, threads: int, send: Callable[[dict[str, Any]], None]) -> None:
-    import torch
-
     torch.set_num_threads(threads)  # results on a CPU depend on it
-    worker(task, Throttle(lambda report: send(dict(report))))
+    worker(config["task"], Throttle(lambda report: tune.report(dict(report))))
 
 
 def _trial_name(trial: Any) -> str:
