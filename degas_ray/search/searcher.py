@@ -21,7 +21,7 @@ from degas_ray.search.glo import project, reconstruction_loss, start_latents
 from degas_ray.search.prune import decidedness, prune, softmax
 from degas_ray.search.supernet import Supernet
 from degas_ray.space import Genotype, Space
-from degas_ray.space.operations import NONE, operation_macs
+from degas_ray.space.operations import NONE, operation_macs, operation_parameters
 
 KIND = "search"
 EPSILON = 0.01  # DARTS's length of the finite difference, over the norm of the gradient
@@ -132,7 +132,7 @@ class Searcher:
         self.alpha_optimizer = torch.optim.Adam(
             self.alphas, config.alpha_lr, betas=config.alpha_betas, weight_decay=config.alpha_weight_decay
         )
-        self.costs = _costs(self.space, config.width, self.supernet.base, self.device)
+        self.costs = _costs(self.space, config, self.supernet.base, self.device)
         self.losses = torch.zeros(2, device=self.device)  # of weights and alphas, summed since the last report
         self.counted = 0
         self.history: list[dict[str, Any]] = []
@@ -235,7 +235,7 @@ class Searcher:
     def _penalty(self) -> Tensor:
         """Return what is added to the loss of the alphas.
 
-        The multiply-adds expected under softmax(alpha), as a share of the most expensive choice, and the mean entropy
+        The cost expected under softmax(alpha), as a share of the most expensive choice, and the mean entropy
         of softmax(alpha), as a share of the uniform one, whose weight rises from nothing at the end of the warm-up.
         """
         weights = [torch.softmax(alpha, 0) for alpha in self.alphas]
@@ -359,16 +359,26 @@ def _halves(count: int, config: SearchConfig, seed: int) -> tuple[np.ndarray[Any
     return halves
 
 
-def _costs(space: Space, width: int, base: int, device: torch.device) -> list[Tensor]:
-    """Return the multiply-adds of every connection's operations, in the order of its alphas."""
+def _costs(space: Space, config: SearchConfig, base: int, device: torch.device) -> list[Tensor]:
+    """Return the cost of every connection's operations, in the order of its alphas."""
     sizes = {"U0": base}
     costs = []
     for connection in space.connections:
         size = sizes[connection.source]
         sizes[connection.target] = size * connection.stride
-        macs = [
-            0 if op == NONE else operation_macs(op, width, connection.stride, size)
-            for op in space.operations(connection)
-        ]
-        costs.append(torch.tensor(macs, dtype=torch.float32, device=device))
+        costs.append(
+            torch.tensor(
+                [_cost(op, config, connection.stride, size) for op in space.operations(connection)],
+                dtype=torch.float32,
+                device=device,
+            )
+        )
     return costs
+
+
+def _cost(op: str, config: SearchConfig, stride: int, size: int) -> int:
+    if op == NONE:
+        return 0
+    if config.cost == "parameters":
+        return operation_parameters(op, config.width)
+    return operation_macs(op, config.width, stride, size)

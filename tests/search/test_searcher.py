@@ -157,6 +157,14 @@ def test_penalties_by_hand(tiny_pack):
         for alpha, cost in zip(loop.alphas, loop.costs, strict=True):
             alpha.copy_(torch.where(cost == cost.max(), 60.0, -60.0))
     assert loop._penalty().item() == pytest.approx(1.0)
+    small = searcher(tiny_pack, cost_penalty=1.0, entropy_penalty=0.0, cost="parameters")
+    # Weights of four up-sampling operations, in units of channels squared, at every enlarging connection.
+    by_hand = {"deconv_4x4": 16, "deconv_6x6": 36, "up_conv_1x1": 1, "up_conv_3x3": 9, "none": 0}
+    connection = next(c for c in small.space.connections if c.name == "U0->U1")
+    costs = dict(
+        zip(small.space.operations(connection), small.costs[small.space.connections.index(connection)], strict=True)
+    )
+    assert costs == {op: by_hand[op] * small.config.width**2 for op in costs}
     undecided = searcher(tiny_pack, entropy_penalty=0.5, warmup=0.0)
     undecided.step = undecided.steps
     with torch.no_grad():
