@@ -173,8 +173,10 @@ class StudyConfig(Section):
 
     trials: Count = Field(4, description="trials to run")
     concurrent: Count | None = Field(None, description="trials side by side; null: as many as fit")
-    cpus: Positive = Field(1.0, description="CPUs a trial")
+    cpus: Positive = Field(1.0, description="CPUs a trial, which has as many threads")
     gpus: NonNegative | None = Field(None, description="GPUs a trial, fractions allowed; null: 1 where there is one")
+    search_cpus: Positive | None = Field(None, description="CPUs of a trial's search; null: as many as the trial")
+    search_gpus: NonNegative | None = Field(None, description="GPUs of a trial's search; null: as many as the trial")
     promotion_gpus: NonNegative | None = Field(None, description="GPUs of the full-length training; null: whole ones")
     tune: tuple[str, ...] = Field((), description="tuned keys only; empty: all of docs/method.md's list")
     objectives: tuple[Literal["fid", "parameters", "macs"], ...] = ("fid",)

@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from degas_ray.cli.watch import extractor_of, study_events
 
 if TYPE_CHECKING:
     from degas_ray.study import Plan
+    from degas_ray.study.jobs import Needs
 
 _UNITS = {"s": 1 / 3600, "m": 1 / 60, "h": 1.0, "d": 24.0}
 
@@ -149,7 +151,8 @@ def _print_plan(plan: "Plan", as_json: bool) -> None:
                 "images": plan.images,
                 "data": plan.data,
                 "trials": plan.trials,
-                "concurrent": plan.concurrent,
+                "concurrent": plan.placement.concurrent,
+                "placement": asdict(plan.placement),
                 "seconds": plan.seconds,
                 "total_seconds": plan.total_seconds,
                 "disk": plan.disk,
@@ -164,10 +167,28 @@ def _print_plan(plan: "Plan", as_json: bool) -> None:
             "data": f"{plan.config.dataset}: {images}{plan.data}",
             "a trial": ", ".join(f"{phase} {duration(plan.seconds[phase])}" for phase in ("search", "proxy", "score")),
             "promotion": duration(plan.seconds["full"]) if plan.config.study.promote else "off",
-            "in all": f"about {duration(plan.total_seconds)}, {plan.concurrent} trials side by side",
+            "placement": _placement(plan),
+            "in all": f"about {duration(plan.total_seconds)}",
             "disk": f"about {plan.disk / 1e6:,.0f} MB",
         }
     )
+
+
+def _placement(plan: "Plan") -> str:
+    """Return what is reserved for each part of the study, and how many run side by side on a machine like this one."""
+    place = plan.placement
+    halves = {"a trial": (place.training, place.searches)}
+    if place.apart:
+        halves = {"a search": (place.search, place.searches), "a proxy training": (place.training, place.trainings)}
+    parts = [f"{what} on {_needs(needs)}, {count} side by side" for what, (needs, count) in halves.items()]
+    if plan.config.study.promote:
+        parts.append(f"the promotion on {_needs(place.promotion)}")
+    return "; ".join(parts)
+
+
+def _needs(needs: "Needs") -> str:
+    cpus = f"{needs.cpus:g} CPU{'s' if needs.cpus > 1 else ''}"
+    return cpus + (f" and {needs.gpus:g} GPU{'s' if needs.gpus > 1 else ''}" if needs.gpus else "")
 
 
 def _print_trials(trials: Sequence[Mapping[str, Any]]) -> None:

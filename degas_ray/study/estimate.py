@@ -1,10 +1,15 @@
 """How long a study still takes, from how long its steps have taken."""
 
+import heapq
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 
 from degas_ray.config import Config, TrainConfig
+from degas_ray.study.placement import ROUNDING, Piece, Placement
 from degas_ray.study.strategies import GLO_DARTS
 
 
@@ -29,12 +34,12 @@ class Estimate:
 
     Args:
         config: The study's.
-        concurrent: Trials side by side.
+        placement: What runs side by side.
         clock: Seconds, for tests.
     """
 
     config: Config
-    concurrent: int
+    placement: Placement
     clock: Callable[[], float] = time.monotonic
     _paces: dict[str, _Pace] = field(default_factory=dict)
     _at: dict[str, tuple[str, int, float]] = field(default_factory=dict)
@@ -44,7 +49,7 @@ class Estimate:
 
     def began(self, work: str) -> None:
         """Take note that a piece of work went to a worker; the first ones wait for it to start."""
-        self._works[work] = _Work(self.clock(), cold=len(self._cold) + len(self._works) < self.concurrent)
+        self._works[work] = _Work(self.clock(), cold=len(self._cold) + len(self._works) < self.placement.concurrent)
 
     def note(self, work: str, phase: str, step: int, steps: int) -> None:
         """Take note of where a piece of work stands."""
@@ -70,12 +75,12 @@ class Estimate:
         if job is not None and job.first is not None:
             self._between.append(max(0.0, self.clock() - job.first - job.stepped))
 
-    def left(self, trials: int, reruns: int, promotion: bool) -> float | None:
+    def left(self, trials: int, trainings: int, promotion: bool) -> float | None:
         """Return the seconds until all is done, or ``None`` while that cannot be told.
 
         Args:
             trials: Not begun yet.
-            reruns: Re-rankings not begun yet.
+            trainings: Re-rankings, and trials whose search has ended, not begun yet.
             promotion: Whether the winner will be trained, and has not been begun.
         """
         proxy, search = self._seconds(("proxy", "score")), self._seconds(("search",))
@@ -89,23 +94,24 @@ class Estimate:
         if proxy is None or search is None or full is None or None in running:
             return None
         between = _mean(self._between)
-        waiting = [search + proxy + between] * trials + [proxy + between] * reruns
-        told = [value + between for value in running if value is not None]
+        jobs = partial(self.placement.jobs, between=between)
+        waiting = [jobs(search, proxy)] * trials + [jobs(0.0, proxy)] * trainings
+        told = [jobs(*seconds) for seconds in running if seconds is not None]
         if promotion:
             # It has a worker of its own, which starts alone: the first ones start side by side and hinder each other.
-            full += _mean(self._cold) / self.concurrent + between
-        return makespan(told, waiting, self.concurrent) + full
+            full += _mean(self._cold) / self.placement.concurrent + between
+        return makespan(told, waiting) + full
 
-    def _rest(self, phase: str, step: int, proxy: float | None) -> float | None:
-        """Return the seconds that a running piece of work still takes."""
+    def _rest(self, phase: str, step: int, proxy: float | None) -> tuple[float, float] | None:
+        """Return the seconds that a running piece of work still searches and trains."""
         pace = self._paces[phase]
         if not pace.steps:
             return None
         own = max(0, pace.length - step) * pace.seconds / pace.steps
         if phase == "search":
-            return None if proxy is None else own + proxy
+            return None if proxy is None else (own, proxy)
         after = self._seconds(("score",)) if phase in ("proxy", "full") else 0.0
-        return None if after is None else own + after
+        return None if after is None else (0.0, own + after)
 
     def _seconds(self, phases: Iterable[str]) -> float | None:
         total = 0.0
@@ -123,7 +129,8 @@ class Estimate:
             return None
         ratio = _work(self.config.full) / _work(self.config.proxy)
         # With several threads a step is faster, by less than their number.
-        speed = 1 + 0.6 * (self.concurrent * self.config.study.cpus / max(1.0, self.config.study.cpus) - 1)
+        cpus = self.placement.training.cpus
+        speed = 1 + 0.6 * (self.placement.trainings * cpus / max(1.0, cpus) - 1)
         return (self.config.full.steps * ratio * pace.seconds / pace.steps + score) / max(1.0, speed)
 
 
@@ -134,13 +141,29 @@ def _work(config: TrainConfig) -> float:
     return float(critic + generator)
 
 
-def makespan(running: list[float], waiting: list[float], places: int) -> float:
-    """Return when the last piece ends if each waiting one takes the first free place."""
-    free = sorted(running)[-places:] + [0.0] * max(0, places - len(running))
-    for seconds in waiting:
-        free.sort()
-        free[0] += seconds
-    return max(free)
+def makespan(running: Sequence[Sequence[Piece]], waiting: Sequence[Sequence[Piece]]) -> float:
+    """Return when the last of some chains of jobs ends, each beginning as soon as there is room for it.
+
+    A chain's next job comes before all that waits, as in the queue of a study.
+    """
+    ready, ends, order = deque(waiting), list[tuple[float, int, Sequence[Piece]]](), count()
+    now = taken = 0.0
+
+    def start(chain: Sequence[Piece]) -> None:
+        heapq.heappush(ends, (now + chain[0][0], next(order), chain))
+
+    for chain in running:
+        start(chain)
+        taken += chain[0][1]
+    while ends or ready:
+        while ready and (not ends or taken + ready[0][0][1] <= 1 + ROUNDING):
+            start(ready[0])
+            taken += ready.popleft()[0][1]
+        now, _, chain = heapq.heappop(ends)
+        taken -= chain[0][1]
+        if len(chain) > 1:
+            ready.appendleft(chain[1:])
+    return now
 
 
 def _mean(values: list[float]) -> float:

@@ -31,16 +31,36 @@ REPORT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What is reserved for a job while it runs.
+
+    Args:
+        cpus: It runs with as many threads.
+        gpus: Fractions share one.
+    """
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+    @property
+    def threads(self) -> int:
+        """Of a worker."""
+        return max(1, int(self.cpus))
+
+
+@dataclass(frozen=True)
 class Job:
     """A piece of work for one worker.
 
     Args:
-        key: Its name, unique among the jobs of a call.
+        key: Its name, unique among the jobs that run.
         task: What a worker needs to know, as JSON.
+        needs: What is reserved for it.
     """
 
     key: str
     task: Mapping[str, Any]
+    needs: Needs = Needs()
 
 
 class Queue(Protocol):
@@ -81,10 +101,10 @@ class Resources:
     nodes: int
     hosts: tuple[tuple[float, float], ...] = ()
 
-    def fitting(self, cpus: float, gpus: float) -> int:
+    def fitting(self, needs: Needs) -> int:
         """Return how many jobs of this size run side by side, at least one."""
-        by_gpu = [self.gpus / gpus] if gpus else []
-        return max(1, int(min([self.cpus / cpus, *by_gpu]) + 1e-9))
+        by_gpu = [self.gpus / needs.gpus] if needs.gpus else []
+        return max(1, int(min([self.cpus / needs.cpus, *by_gpu]) + 1e-9))
 
     def whole(self, gpus: float) -> float:
         """Return the CPUs of the largest host that has so many GPUs, for a job that has it to itself; at least one."""
@@ -167,9 +187,7 @@ def _sees(path: str) -> bool:
     return Path(path).exists()
 
 
-def run_jobs(
-    queue: Queue, worker: Worker, *, name: str, scratch: Path, cpus: float, gpus: float, concurrent: int
-) -> None:
+def run_jobs(queue: Queue, worker: Worker, *, name: str, scratch: Path, concurrent: int) -> None:
     """Run all jobs of ``queue`` within a :func:`session`.
 
     Args:
@@ -177,17 +195,13 @@ def run_jobs(
         worker: A function of a module, called with a job's task and a function that takes reports.
         name: Of the Ray experiment.
         scratch: An absolute folder for what Ray Tune writes.
-        cpus: Reserved for each job, which runs with as many threads.
-        gpus: Reserved for each job.
         concurrent: Jobs side by side.
     """
     from ray import tune
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     searcher, callback = _adapters(queue)
-    trainable = tune.with_resources(
-        tune.with_parameters(_run, worker=worker, threads=max(1, int(cpus))), {"cpu": cpus, "gpu": gpus}
-    )
+    trainable = tune.with_resources(tune.with_parameters(_run, worker=worker), _reserved)
     tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -227,11 +241,18 @@ class Throttle:
             self._last = now
 
 
-def _run(config: dict[str, Any], worker: Worker, threads: int) -> None:
+def _reserved(config: dict[str, Any]) -> Any:
+    from ray import tune
+
+    needs: Needs = config["needs"]
+    return tune.PlacementGroupFactory([{"CPU": needs.cpus, "GPU": needs.gpus}])
+
+
+def _run(config: dict[str, Any], worker: Worker) -> None:
     import torch
     from ray import tune
 
-    torch.set_num_threads(threads)  # results on a CPU depend on it
+    torch.set_num_threads(config["needs"].threads)  # results on a CPU depend on it
     worker(config["task"], Throttle(lambda report: tune.report(dict(report))))
 
 
@@ -256,7 +277,7 @@ def _adapters(queue: Queue) -> tuple[Any, Any]:
             if job is None:
                 return Searcher.FINISHED if queue.exhausted() and not jobs else None
             jobs[trial_id] = job
-            return {"task": {**job.task}}
+            return {"task": {**job.task}, "needs": job.needs}
 
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
             if not error:

@@ -50,7 +50,6 @@ class Monitor:
         estimate: Of the time left.
         ledger: Of the time spent.
         save: Writes the ledger into ``study.json``.
-        gpus: Reserved for each job.
     """
 
     context: Context
@@ -59,11 +58,10 @@ class Monitor:
     estimate: Estimate
     ledger: Ledger
     save: Callable[[], None]
-    gpus: float = 0.0
     best: float | None = None
     stopping: bool = False
     running: dict[str, Job] = field(default_factory=dict)
-    waiting: tuple[int, int, bool] = (0, 0, False)  # trials, re-rankings, promotion that are still to begin
+    waiting: tuple[int, int, bool] = (0, 0, False)  # trials, trainings alone, promotion that are still to begin
     _last: float = field(default_factory=time.monotonic)
     _saved: float = 0.0
     _stopped_at: float = 0.0
@@ -108,7 +106,7 @@ class Monitor:
         """
         now = time.monotonic()
         self.ledger.seconds += now - self._last
-        self.ledger.gpu_seconds += (now - self._last) * self.gpus * len(self.running)
+        self.ledger.gpu_seconds += (now - self._last) * sum(job.needs.gpus for job in self.running.values())
         self._last = now
         if now - self._saved > SAVE_SECONDS:
             self._saved = now

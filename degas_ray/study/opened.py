@@ -53,7 +53,6 @@ class Opened:
         ledger: What was spent.
         on_event: Who watches.
         should_stop: Who may end it.
-        gpus: Reserved for each job.
     """
 
     context: Context
@@ -63,7 +62,6 @@ class Opened:
     ledger: Ledger
     on_event: OnEvent
     should_stop: ShouldStop
-    gpus: float = 0.0
 
     @property
     def folder(self) -> StudyFolder:

@@ -23,6 +23,8 @@ from degas_ray.search import search
 from degas_ray.space import Space, count_parameters
 from degas_ray.study.estimate import makespan
 from degas_ray.study.hyperparameters import own_values, tuned
+from degas_ray.study.jobs import Resources
+from degas_ray.study.placement import Placement, place
 from degas_ray.study.proposals import Proposals
 from degas_ray.study.strategies import GLO_DARTS, make_strategy
 
@@ -44,7 +46,7 @@ class Plan:
         data: Where they stand: ``ready``, or why they cannot be read.
         trials: The values of what is tuned, one row a trial; those after the first ten are examples, since they depend
             on results.
-        concurrent: Trials side by side.
+        placement: What runs side by side.
         seconds: Of each phase once: search, proxy, score, full.
         total_seconds: Of the whole study.
         disk: Bytes, roughly, when it has ended.
@@ -54,7 +56,7 @@ class Plan:
     images: int | None
     data: str
     trials: tuple[Mapping[str, Any], ...]
-    concurrent: int
+    placement: Placement
     seconds: Mapping[str, float]
     total_seconds: float
     disk: int
@@ -71,7 +73,7 @@ def make_plan(config: Config, home: Path) -> Plan:
         InputError: A fault in the settings.
     """
     space, first = tuned(config), own_values(config)
-    concurrent = config.study.concurrent or max(1, int((psutil.cpu_count() or 1) / config.study.cpus))
+    placement = place(config, _this_machine())
     # No results, hence a lag that reaches back to the first trial.
     lag = config.study.trials
     proposals = Proposals(
@@ -86,16 +88,20 @@ def make_plan(config: Config, home: Path) -> Plan:
     trials = tuple(proposals.ask().params for _ in range(config.study.trials))
     with tempfile.TemporaryDirectory(prefix="degas-ray-plan-") as scratch:
         pack, images, data = _open(config, home.absolute(), Path(scratch))
-        seconds = _measure(config, pack, home.absolute() / "cache", images, trials)
+        seconds = _measure(config, pack, home.absolute() / "cache", images, trials, placement)
     rerank = config.study.rerank
     reruns = min(rerank.top, config.study.trials) * rerank.seeds if config.study.trials > 1 else 0
     proxy = (seconds["proxy"] + seconds["score"]) * config.study.repeats
-    waiting = [seconds["search"] + proxy] * config.study.trials
-    total = makespan([], waiting, concurrent) + makespan([], [proxy] * reruns, concurrent)
+    total = makespan([], [placement.jobs(seconds["search"], proxy)] * config.study.trials)
+    total += makespan([], [placement.jobs(0.0, proxy)] * reruns)
     total += seconds["full"] + seconds["score"] if config.study.promote else 0.0
-    return Plan(
-        config, images, data, trials, concurrent, seconds, total, _disk(config, images, pack.resolution, reruns)
-    )
+    return Plan(config, images, data, trials, placement, seconds, total, _disk(config, images, pack.resolution, reruns))
+
+
+def _this_machine() -> Resources:
+    """Return what a session on this machine would offer; that of a cluster is known only when it is there."""
+    cpus, gpus = float(psutil.cpu_count() or 1), float(torch.cuda.device_count())
+    return Resources(cpus, gpus, 1, ((cpus, gpus),))
 
 
 def _open(config: Config, home: Path, scratch: Path) -> tuple[Pack, int | None, str]:
@@ -130,18 +136,22 @@ def _least(size: int | None, limit: int | None) -> int | None:
 
 
 def _measure(
-    config: Config, pack: Pack, cache: Path, images: int | None, trials: Sequence[Mapping[str, Any]]
+    config: Config,
+    pack: Pack,
+    cache: Path,
+    images: int | None,
+    trials: Sequence[Mapping[str, Any]],
+    placement: Placement,
 ) -> dict[str, float]:
     """Return the seconds that each phase takes, at the threads that it will have."""
     threads = torch.get_num_threads()
     try:
-        torch.set_num_threads(max(1, int(config.study.cpus)))
-        seconds = {
-            "search": _search_seconds(config, pack, images) * _breadth(config, trials),
-            "proxy": _train_seconds(config.proxy, pack),
-            "score": _score_seconds(config, pack, cache),
-        }
-        torch.set_num_threads(psutil.cpu_count() or 1)
+        torch.set_num_threads(placement.search.threads)
+        seconds = {"search": _search_seconds(config, pack, images) * _breadth(config, trials)}
+        torch.set_num_threads(placement.training.threads)
+        seconds["proxy"] = _train_seconds(config.proxy, pack)
+        seconds["score"] = _score_seconds(config, pack, cache)
+        torch.set_num_threads(placement.promotion.threads)
         seconds["full"] = _train_seconds(config.full, pack)
     finally:
         torch.set_num_threads(threads)

@@ -8,11 +8,13 @@ from degas_ray.scores import Scores
 from degas_ray.study.attempt import SPENT, Context
 from degas_ray.study.jobs import Job
 from degas_ray.study.monitor import Monitor
+from degas_ray.study.placement import Placement
 from degas_ray.study.promote import candidates, rerank_tasks
 from degas_ray.study.proposals import Proposal, Proposals
 from degas_ray.study.seeds import derive
 from degas_ray.study.store import Row, read_json, write_json
 from degas_ray.study.trial import trial_task
+from degas_ray.study.work import FOUND
 from degas_ray.study.worker import DISK, FAILURE
 
 ALIKE = 3  # first trials that fail in the same way: nothing better is to be expected
@@ -26,10 +28,14 @@ class StudyQueue:
         proposals: Optuna.
         monitor: Told of everything.
         total: Trials that there shall be.
+        placement: What they need.
     """
 
-    def __init__(self, context: Context, proposals: Proposals, monitor: Monitor, total: int) -> None:
+    def __init__(
+        self, context: Context, proposals: Proposals, monitor: Monitor, total: int, placement: Placement
+    ) -> None:
         self._context, self._proposals, self._monitor = context, proposals, monitor
+        self._placement = placement
         self._total = total
         self._resumed: list[Proposal] = []
         for proposal in proposals.running():
@@ -47,8 +53,13 @@ class StudyQueue:
         monitor.best = min(scores, default=None)
 
     def next(self) -> Job | None:
-        """Return the next job: one whose worker died, a trial begun earlier, a new trial, a re-ranking."""
+        """Return the next job: one that waits already, a trial begun earlier, a new trial, a re-ranking."""
         job = None if self._monitor.stopping else self._choose()
+        running = [other.needs for other in self._monitor.running.values()]
+        if job is not None and not self._placement.fits(running, job.needs):
+            # It is the next whatever else would fit, or small jobs would keep a large one waiting for ever.
+            self._again.insert(0, job)
+            job = None
         self._monitor.waiting = self._waiting()
         if job is not None:
             self._monitor.begin(job)
@@ -77,6 +88,11 @@ class StudyQueue:
             self._monitor.end(job, result["outcome"], score, job.task["genotype"])
             return
         row = self._context.folder.row(job.task["number"])
+        searched = job.task["until"] == "search" and (folder / FOUND).exists()
+        if row is None and searched and not self._monitor.stopping:
+            self._monitor.gone(job)
+            self._again.append(self._training(job.key, job.task))
+            return
         if row is None:  # it was asked to pause
             self._monitor.end(job, "interrupted", None)
             return
@@ -110,19 +126,29 @@ class StudyQueue:
     def _trial(self, proposal: Proposal) -> Job:
         number = proposal.number
         seen = self._proposals.seen(number)
-        return Job(f"trial {number}", trial_task(self._context, number, proposal.params, seen))
+        key, task = f"trial {number}", trial_task(self._context, number, proposal.params, seen)
+        if not self._placement.apart or (Path(task["folder"]) / FOUND).exists():
+            return self._training(key, task)
+        return Job(key, {**task, "until": "search"}, self._placement.search)
+
+    def _training(self, key: str, task: Mapping[str, Any]) -> Job:
+        """Return the rest of a trial, which is all of it where its halves need the same."""
+        return Job(key, {**task, "until": ""}, self._placement.training)
 
     def _plan_reruns(self) -> list[Job]:
         chosen = candidates(self._context.folder.rows(), self._context.config)
         tasks = rerank_tasks(self._context, chosen) if len(chosen) > 1 else []
-        jobs = [Job(f"re-rank {index + 1} of {len(tasks)}", task) for index, task in enumerate(tasks)]
+        needs = self._placement.training
+        jobs = [Job(f"re-rank {index + 1} of {len(tasks)}", task, needs) for index, task in enumerate(tasks)]
         return [job for job in jobs if not (Path(job.task["folder"]) / "result.json").exists()]
 
     def _waiting(self) -> tuple[int, int, bool]:
-        trials = self._total - len(self._proposals) + len(self._resumed)
+        searches = sum(job.task.get("until") == "search" for job in self._again)
+        trials = self._total - len(self._proposals) + len(self._resumed) + searches
         study = self._context.config.study
         expected = min(study.rerank.top, self._total) * study.rerank.seeds
-        return trials, len(self._reruns) if self._reruns is not None else expected, study.promote
+        trainings = len(self._again) - searches + (len(self._reruns) if self._reruns is not None else expected)
+        return trials, trainings, study.promote
 
     def _retry(self, job: Job, folder: Path, error: str) -> bool:
         """Hand a job out again whose worker died; write down the failure of one that failed by itself."""

@@ -22,6 +22,7 @@ from degas_ray.space import Genotype
 from degas_ray.study import comparison
 from degas_ray.study.entries import find_entries
 from degas_ray.study.importance import importance
+from degas_ray.study.jobs import Needs
 from degas_ray.study.overview import COORDINATES, DIAGRAM, HISTORY, IMPORTANCE, PARETO, study_figures
 from degas_ray.study.page import page
 from degas_ray.study.result import StudyResult, collect
@@ -223,7 +224,7 @@ def _again(study: _Study) -> str:
     )
     settings = dump(study.config.model_copy(update={"study": same}))
     file = f"{name}.yaml"
-    threads = max(1, int(study.config.study.cpus))
+    threads = Needs(study.config.study.search_cpus or study.config.study.cpus).threads
     parts = [
         "<h2>How to get each line again</h2>",
         f"<p>Save the settings below as <code>{escape(file)}</code>. The whole study, with equal proposals, seeds and "

@@ -18,9 +18,10 @@ from degas_ray.study import promote
 from degas_ray.study.estimate import Estimate
 from degas_ray.study.events import Event, OnEvent
 from degas_ray.study.hyperparameters import own_values, tuned
-from degas_ray.study.jobs import Job, Queue, Resources, check_shared, run_jobs, session
+from degas_ray.study.jobs import Job, Queue, check_shared, run_jobs, session
 from degas_ray.study.monitor import Monitor
 from degas_ray.study.opened import Opened, begin, end, open_folder, prepare_study
+from degas_ray.study.placement import Placement, place
 from degas_ray.study.proposals import Proposals
 from degas_ray.study.queues import ListQueue, StudyQueue
 from degas_ray.study.result import StudyResult, collect, load_study, read_promotion, read_reruns
@@ -110,7 +111,8 @@ def promote_genotype(
         study.save(status=before)  # it is not the study that goes on
         try:
             with session(folder.home) as resources:
-                _promote(study, _monitor(study, 1), chosen, resources)
+                placement = place(config, resources)
+                _promote(study, _monitor(study, placement), chosen, placement)
         finally:
             study.tracker.finish("completed" if before == "finished" else "interrupted")
             study.save()
@@ -153,10 +155,9 @@ def _run(study: Opened, worker: StudyWorker) -> None:
     study.on_event(Event("plan", step=len(folder.rows()), steps=total, text=folder.name))
     with session(folder.home) as resources:
         check_shared(folder.root, resources)
-        study.gpus = config.study.gpus if config.study.gpus is not None else float(resources.gpus >= 1)
-        concurrent = config.study.concurrent or resources.fitting(config.study.cpus, study.gpus)
-        study.context = replace(study.context, concurrent=concurrent)
-        lag = study.state.setdefault("lag", LAG * concurrent)
+        placement = place(config, resources)
+        study.context = replace(study.context, concurrent=placement.concurrent)
+        lag = study.state.setdefault("lag", LAG * placement.concurrent)
         proposals = Proposals(
             folder.journal,
             tuned(config),
@@ -167,30 +168,28 @@ def _run(study: Opened, worker: StudyWorker) -> None:
             patient=config.study.early_stop,
             strategy=make_strategy(config),
         )
-        monitor = _monitor(study, concurrent)
-        queue = StudyQueue(study.context, proposals, monitor, total)
-        _jobs(study, queue, "trials", config.study.cpus, study.gpus, concurrent, worker)
+        monitor = _monitor(study, placement)
+        queue = StudyQueue(study.context, proposals, monitor, total, placement)
+        _jobs(study, queue, "trials", placement.concurrent, worker)
         _check_stop(study, monitor, queue.problem)
         _check_scores(study)
         genotype = promote.winner(folder.rows(), read_reruns(folder), config)
         assert genotype is not None
         if config.study.promote:
-            _promote(study, monitor, genotype, resources)
+            _promote(study, monitor, genotype, placement)
 
 
-def _monitor(study: Opened, concurrent: int) -> Monitor:
-    estimate = Estimate(study.context.config, concurrent)
-    return Monitor(study.context, study.on_event, study.should_stop, estimate, study.ledger, study.save, study.gpus)
+def _monitor(study: Opened, placement: Placement) -> Monitor:
+    estimate = Estimate(study.context.config, placement)
+    return Monitor(study.context, study.on_event, study.should_stop, estimate, study.ledger, study.save)
 
 
-def _promote(study: Opened, monitor: Monitor, genotype: Genotype, resources: Resources) -> None:
+def _promote(study: Opened, monitor: Monitor, genotype: Genotype, placement: Placement) -> None:
     config = study.context.config
-    monitor.gpus = (
-        config.study.promotion_gpus if config.study.promotion_gpus is not None else float(resources.gpus >= 1)
-    )
     study.context = replace(study.context, concurrent=1)
-    queue = ListQueue(study.context, monitor, [Job("promotion", promote.promotion_task(study.context, genotype))])
-    _jobs(study, queue, "promotion", resources.whole(monitor.gpus), monitor.gpus, 1)
+    job = Job("promotion", promote.promotion_task(study.context, genotype), placement.promotion)
+    queue = ListQueue(study.context, monitor, [job])
+    _jobs(study, queue, "promotion", 1)
     _check_stop(study, monitor, queue.problem)
     promotion = read_promotion(study.folder, genotype)
     assert promotion is not None
@@ -205,8 +204,6 @@ def _jobs(
     study: Opened,
     queue: Queue,
     name: str,
-    cpus: float,
-    gpus: float,
     concurrent: int,
     does: StudyWorker = run_task,
 ) -> None:
@@ -216,7 +213,7 @@ def _jobs(
     worker = partial(does, study.context.to_json())
     label = f"{study.state['attempt']:03d}-{name}"
     try:
-        run_jobs(queue, worker, name=label, scratch=scratch, cpus=cpus, gpus=gpus, concurrent=concurrent)
+        run_jobs(queue, worker, name=label, scratch=scratch, concurrent=concurrent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)  # a killed driver's is there too
 

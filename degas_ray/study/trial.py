@@ -15,7 +15,7 @@ from PIL import Image
 from degas_ray import figures
 from degas_ray.config import Config, dump, flatten
 from degas_ray.data import Pack
-from degas_ray.errors import DivergedError
+from degas_ray.errors import DivergedError, Interrupted
 from degas_ray.gan import generate
 from degas_ray.scores import Scores
 from degas_ray.space import Genotype
@@ -61,7 +61,7 @@ class Judged:
 
 
 def trial_task(context: Context, number: int, params: Mapping[str, Any], seen: int = 0) -> dict[str, Any]:
-    """Return the task of a trial.
+    """Return the task of a trial, all of it; with ``until`` set to ``search`` it leaves the rest to another job.
 
     Args:
         context: The study's.
@@ -71,7 +71,8 @@ def trial_task(context: Context, number: int, params: Mapping[str, Any], seen: i
             it does not depend on which trial happens to be faster.
     """
     folder = context.folder.trial(number)
-    return {"kind": "trial", "folder": str(folder), "number": number, "params": dict(params), "seen": seen}
+    facts = {"number": number, "params": dict(params), "seen": seen}
+    return {"kind": "trial", "folder": str(folder), **facts, "until": ""}
 
 
 def run_trial(context: Context, pack: Pack, task: Mapping[str, Any], report: Report) -> None:
@@ -87,6 +88,8 @@ def run_trial(context: Context, pack: Pack, task: Mapping[str, Any], report: Rep
         attempt.tracker.text(dump(config), "config.yaml")
         try:
             row = _found(config, pack, attempt, row)
+            if row.outcome == "completed" and task["until"] == "search":
+                raise Interrupted("the search has ended; the training is a job of its own")
             row = _judged_by(config, pack, attempt, row, task["seen"]) if row.outcome == "completed" else row
         except HalvedError as error:
             row = replace(row, outcome="pruned", milestones=error.milestones, error=str(error))

@@ -15,6 +15,8 @@ from degas_ray.config import resolve
 from degas_ray.errors import Interrupted
 from degas_ray.space import PUBLISHED, Genotype
 from degas_ray.study.events import Event
+from degas_ray.study.jobs import Resources
+from degas_ray.study.placement import place
 from degas_ray.study.plan import Plan
 from degas_ray.study.promote import Promotion, Rerun
 from degas_ray.study.result import StudyResult
@@ -220,7 +222,9 @@ def test_dry_run_prints_settings_trials_and_costs(monkeypatch: pytest.MonkeyPatc
     def plan(config: Any, home: Path) -> Plan:
         trials = tuple({"search.lr": 0.1 / (1 + index), "search.n": 1} for index in range(9))
         seconds = {"search": 60.0, "proxy": 30.0, "score": 3.0, "full": 90.0}
-        return Plan(config, 1797, "ready", trials, 2, seconds, 425.0, 67_000_000)
+        return Plan(
+            config, 1797, "ready", trials, place(config, Resources(8, 2, 1, ((8, 2),))), seconds, 425.0, 67_000_000
+        )
 
     monkeypatch.setattr(degas_ray.study, "make_plan", plan, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -230,10 +234,17 @@ def test_dry_run_prints_settings_trials_and_costs(monkeypatch: pytest.MonkeyPatc
     assert text.count("search.lr") == 2  # in two tables, side by side there is no room
     assert "trial 8" in text
     assert "a trial    search 01:00, proxy 00:30, score 00:03" in text
-    assert "in all     about 07:05, 2 trials side by side" in text
+    assert "placement  a trial on 1 CPU and 1 GPU, 2 side by side; the promotion on 8 CPUs and 1 GPU" in text
+    assert "in all     about 07:05" in text
     assert "disk       about 67 MB" in text
     found = json.loads(run("tune", "--dry-run", "--json").stdout)
     assert (found["config"]["dataset"], found["total_seconds"], len(found["trials"])) == ("digits", 425.0, 9)
+    assert found["placement"]["training"] == {"cpus": 1.0, "gpus": 1.0}
+    sets = [f"--set=study.{key}" for key in ("gpus=0.5", "search_gpus=0.25", "search_cpus=2", "promote=false")]
+    assert (
+        "placement  a search on 2 CPUs and 0.25 GPU, 4 side by side; a proxy training on 1 CPU and 0.5 GPU, "
+        "4 side by side\n"
+    ) in run("tune", "--dry-run", *sets).stdout
     assert list(tmp_path.iterdir()) == []
 
 

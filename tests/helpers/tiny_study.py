@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from degas_ray.config import Config, resolve
+from degas_ray.study.jobs import Needs
+from degas_ray.study.placement import Placement
 
 SMALL = {"width": 4, "latent_dim": 4, "checkpoint_seconds": 0.001}
 GAN = {**SMALL, "critic_width": 4, "batch": 8, "generator_batch": 8, "critic_steps": 1, "device": "cpu"}
@@ -33,6 +35,13 @@ def tiny_config(**overrides: Any) -> Config:
             section = section[name]
         section[leaf] = value
     return Config.model_validate(tree)
+
+
+def places(searches: int, trainings: int | None = None) -> Placement:
+    """Return a placement under which so many fit; a trial is one job where no trainings are named."""
+    both = trainings is None
+    training = Needs() if both else Needs(gpus=0.5)
+    return Placement(Needs(), training, Needs(), searches, searches if trainings is None else trainings)
 
 
 def _sections(settings: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

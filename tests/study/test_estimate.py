@@ -3,7 +3,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
-from tiny_study import tiny_config
+from tiny_study import places, tiny_config
 
 from degas_ray.study.estimate import Estimate, makespan
 
@@ -30,7 +30,7 @@ TRIAL = [("search", 10, 2.0), ("proxy", 20, 1.0), ("score", 4, 0.5)]  # 20 s + 2
 
 def test_nothing_is_said_before_a_whole_trial_has_been_seen() -> None:
     clock = Clock()
-    estimate = Estimate(tiny_config(), 2, clock)
+    estimate = Estimate(tiny_config(), places(2), clock)
     estimate.note("trial 0", "search", 0, 10)
     clock.now = 5
     estimate.note("trial 0", "search", 5, 10)
@@ -39,7 +39,7 @@ def test_nothing_is_said_before_a_whole_trial_has_been_seen() -> None:
 
 def test_trials_that_wait_share_the_places() -> None:
     clock = Clock()
-    estimate = Estimate(tiny_config(), 2, clock)
+    estimate = Estimate(tiny_config(), places(2), clock)
     walk(estimate, clock, "trial 0", TRIAL)
     assert estimate.left(3, 0, False) == pytest.approx(2 * 42)
     assert estimate.left(0, 2, False) == pytest.approx(22)
@@ -48,7 +48,7 @@ def test_trials_that_wait_share_the_places() -> None:
 
 def test_what_runs_counts_from_where_it_stands() -> None:
     clock = Clock()
-    estimate = Estimate(tiny_config(), 1, clock)
+    estimate = Estimate(tiny_config(), places(1), clock)
     walk(estimate, clock, "trial 0", TRIAL)
     estimate.note("trial 1", "proxy", 15, 20)
     assert estimate.left(0, 0, False) == pytest.approx(5 + 2)
@@ -59,19 +59,40 @@ def test_what_runs_counts_from_where_it_stands() -> None:
 def test_the_promotion_is_guessed_from_the_proxy() -> None:
     clock = Clock()
     config = tiny_config(full__steps=40, proxy__steps=20)
-    estimate = Estimate(config, 1, clock)
+    estimate = Estimate(config, places(1), clock)
     walk(estimate, clock, "trial 0", TRIAL)
     assert estimate.left(0, 0, True) == pytest.approx(40 + 2)
     wide = tiny_config(full__steps=40, proxy__steps=20, full__width=8, full__critic_width=8)
-    estimate = Estimate(wide, 1, clock)
+    estimate = Estimate(wide, places(1), clock)
     walk(estimate, clock, "trial 0", TRIAL)
     assert estimate.left(0, 0, True) == pytest.approx(4 * 40 + 2)
 
 
 def test_work_is_dealt_to_the_first_free_place() -> None:
-    assert makespan([], [5, 5, 5], 2) == 10
-    assert makespan([8, 1], [3, 3], 2) == 8
-    assert makespan([], [], 4) == 0
+    half = 0.5
+    assert makespan([], [[(5, half)]] * 3) == 10
+    assert makespan([[(8, half)], [(1, half)]], [[(3, half)]] * 2) == 8
+    assert makespan([], []) == 0
+    assert makespan([], [[(5, 1 / 3)]] * 4) == 10  # thirds add up to one
+
+
+def test_halves_of_trials_take_room_of_their_own() -> None:
+    trial = [(4, 0.25), (6, 0.5)]
+    assert makespan([], [trial]) == 10  # the training waits for its search
+    assert makespan([], [trial] * 4) == 4 + 6 + 6  # four searches at once, then two trainings and two more
+    assert makespan([trial], [[(6, 0.5)]]) == 10
+    # A training that has no room yet goes before a search that has.
+    assert makespan([[(4, 0.25), (6, 1.0)], [(5, 0.5)]], [[(4, 0.5)]]) == 15
+
+
+def test_the_time_left_knows_that_more_searches_fit_than_trainings() -> None:
+    clock = Clock()
+    estimate = Estimate(tiny_config(), places(4, 2), clock)
+    walk(estimate, clock, "trial 0", TRIAL)
+    assert estimate.left(4, 0, False) == pytest.approx(20 + 2 * 22)
+    assert estimate.left(0, 4, False) == pytest.approx(2 * 22)
+    estimate.note("trial 1", "search", 5, 10)
+    assert estimate.left(0, 0, False) == pytest.approx(10 + 22)
 
 
 @dataclass
@@ -137,7 +158,7 @@ def test_the_time_left_is_right_within_a_fifth_after_a_quarter() -> None:
     jobs = [(f"trial {i}", trial, 25.0 if i < 2 else 0.5) for i in range(8)]
     jobs += [(f"re-rank {i}", proxy, 0.5) for i in range(2)]
     jobs += [("promotion", [("full", 60, 0.25), ("score", 4, 0.6)], 11.0)]
-    said = play(Estimate(config, 2, clock), clock, jobs)
+    said = play(Estimate(config, places(2), clock), clock, jobs)
     end = clock.now
     late = [(now, left) for now, left in zip(said[::2], said[1::2], strict=True) if 0.25 * end <= now <= 0.75 * end]
     assert len(late) > 100

@@ -12,7 +12,7 @@ import pytest
 import test_jobs
 from ray import cloudpickle
 
-from degas_ray.study.jobs import Job, Resources, Throttle, run_jobs, session
+from degas_ray.study.jobs import Job, Needs, Resources, Throttle, run_jobs, session
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -50,7 +50,10 @@ def meet(task: Mapping[str, Any], report: Report) -> None:
     deadline = time.monotonic() + 200
     while len(list(begun.iterdir())) < task["meets"] and time.monotonic() < deadline:
         time.sleep(0.02)
-    facts = {"beside": len(list(running.iterdir())), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES")}
+    import torch
+
+    facts: dict[str, Any] = {"threads": torch.get_num_threads()}
+    facts |= {"beside": len(list(running.iterdir())), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES")}
     (running / task["name"]).unlink()
     report({"phase": "met", "message": "met", "step": 1, "steps": 1, "begun": len(list(begun.iterdir())), **facts})
 
@@ -58,8 +61,8 @@ def meet(task: Mapping[str, Any], report: Report) -> None:
 class Given:
     """A queue of given jobs that hands a dead one out again."""
 
-    def __init__(self, *tasks: Mapping[str, Any]) -> None:
-        self.jobs = [Job(f"{index}-{task['do']}", task) for index, task in enumerate(tasks)]
+    def __init__(self, *tasks: Mapping[str, Any], needs: Callable[[int], Needs] = lambda index: Needs()) -> None:
+        self.jobs = [Job(f"{index}-{task['do']}", task, needs(index)) for index, task in enumerate(tasks)]
         self.ends: list[tuple[str, str]] = []
         self.reports: list[tuple[str, dict[str, Any]]] = []
         self.ticks = 0
@@ -111,7 +114,7 @@ def ran(ray: Resources, home: Path) -> Given:
     queue = Given(
         {"do": "work"}, {"do": "silent"}, {"do": "raise"}, {"do": "die", "flag": str(home / "died")}, {"do": "work"}
     )
-    run_jobs(queue, worker, name="test", scratch=home / "scratch", cpus=1, gpus=0, concurrent=2)
+    run_jobs(queue, worker, name="test", scratch=home / "scratch", concurrent=2)
     return queue
 
 
@@ -160,14 +163,14 @@ def test_gpus_are_shared_out_in_fractions_and_as_wholes(
     ray: Resources, home: Path, tmp_path: Path, share: float, beside: int, a_gpu: int
 ) -> None:
     assert ray.gpus == 2
-    assert ray.fitting(0.25, share) == beside
+    needs = Needs(0.25, share)
+    assert ray.fitting(needs) == beside
     tasks = [
         {"do": "meet", "folder": str(tmp_path), "name": str(index), "meets": beside * (index // beside + 1)}
         for index in range(4)
     ]
-    queue = Given(*tasks)
-    scratch = home / f"scratch-{beside}"
-    run_jobs(queue, meet, name="gpus", scratch=scratch, cpus=0.25, gpus=share, concurrent=4)
+    queue = Given(*tasks, needs=lambda index: needs)
+    run_jobs(queue, meet, name="gpus", scratch=home / f"scratch-{beside}", concurrent=4)
     met = [report for _, report in queue.reports if report["phase"] == "met"]
     assert len(met) == 4
     assert all(report["begun"] >= beside for report in met)
@@ -175,13 +178,28 @@ def test_gpus_are_shared_out_in_fractions_and_as_wholes(
     assert Counter(report["gpu"] for report in met[:beside]) == {"0": a_gpu, "1": a_gpu}
 
 
+def test_each_job_has_its_own_gpus_and_threads(ray: Resources, home: Path, tmp_path: Path) -> None:
+    """Quarters and wholes in one run: workers are used again by what needs the same, and give way to what does not."""
+    sizes = [Needs(0.25, 0.25)] * 4 + [Needs(2, 1)] * 2 + [Needs(0.25, 0.25)]
+    tasks = [
+        {"do": "meet", "folder": str(tmp_path), "name": str(index), "meets": meets}
+        for index, meets in enumerate([4, 4, 4, 4, 5, 6, 7])
+    ]
+    queue = Given(*tasks, needs=lambda index: sizes[index])
+    run_jobs(queue, meet, name="sizes", scratch=home / "scratch-sizes", concurrent=4)
+    met = {key: report for key, report in queue.reports if report["phase"] == "met"}
+    assert [met[f"{index}-meet"]["threads"] for index in range(7)] == [1, 1, 1, 1, 2, 2, 1]
+    assert Counter(met[f"{index}-meet"]["gpu"] for index in range(4)) == {"0": 4}  # four quarters are one
+    assert all(error == "" for _, error in queue.ends)
+
+
 def test_how_many_jobs_fit() -> None:
     machine = Resources(cpus=8, gpus=2, nodes=1)
-    assert machine.fitting(1, 0) == 8
-    assert machine.fitting(1, 0.25) == 8
-    assert machine.fitting(1, 1) == 2
-    assert machine.fitting(0.5, 0.1) == 16
-    assert machine.fitting(16, 0) == 1
+    assert machine.fitting(Needs(1, 0)) == 8
+    assert machine.fitting(Needs(1, 0.25)) == 8
+    assert machine.fitting(Needs(1, 1)) == 2
+    assert machine.fitting(Needs(0.5, 0.1)) == 16
+    assert machine.fitting(Needs(16, 0)) == 1
 
 
 def test_a_job_by_itself_has_a_host_that_exists() -> None:

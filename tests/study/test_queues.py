@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from optuna.distributions import BaseDistribution, FloatDistribution
-from tiny_study import tiny_config
+from tiny_study import places, tiny_config
 
 from degas_ray.config import Config
 from degas_ray.errors import DegasError
@@ -23,6 +23,7 @@ from degas_ray.study.promote import Rerun, winner
 from degas_ray.study.proposals import Proposals
 from degas_ray.study.queues import ListQueue, StudyQueue
 from degas_ray.study.store import Row, write_json
+from degas_ray.study.work import FOUND
 from degas_ray.study.worker import FAILURE
 
 SPACE: dict[str, BaseDistribution] = {"search.lr": FloatDistribution(0.1, 1.0)}
@@ -50,6 +51,7 @@ class Bench:
     """A queue, its events, and hands that end jobs."""
 
     def __init__(self, home: Path, config: Config, **more: Any) -> None:
+        placement = more.get("placement", places(4))
         self.events: list[Event] = []
         self.stop: Callable[[], bool] = lambda: False
         self.context = Context(home, "s", config, home / "pack", "", "0", "")
@@ -59,11 +61,11 @@ class Bench:
             self.context,
             self.events.append,
             lambda: self.stop(),
-            Estimate(config, 2),
+            Estimate(config, placement),
             more.get("ledger", Ledger()),
             lambda: None,
         )
-        self.queue = StudyQueue(self.context, self.proposals, self.monitor, config.study.trials)
+        self.queue = StudyQueue(self.context, self.proposals, self.monitor, config.study.trials, placement)
 
     def next(self) -> Job:
         job = self.queue.next()
@@ -83,6 +85,11 @@ class Bench:
             distances=(score,) if score is not None else (),
         )
         write_json(Path(job.task["folder"]) / "result.json", row.to_json())
+        self.queue.ended(job)
+
+    def search(self, job: Job) -> None:
+        """Let the search of a trial end."""
+        write_json(Path(job.task["folder"]) / FOUND, {"genotype": GENOTYPES[0]})
         self.queue.ended(job)
 
     def fail(self, job: Job, text: str) -> None:
@@ -246,6 +253,64 @@ def test_workers_that_do_not_pause_are_given_up(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("degas_ray.study.monitor.time.monotonic", lambda: start + GRACE_SECONDS + 1)
     with pytest.raises(DegasError, match="did not pause within a minute"):
         bench.queue.tick()
+
+
+def test_halves_that_need_different_things_are_two_jobs(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tiny_config(study__trials=3), placement=places(4, 2))
+    first, second, third = (bench.next() for _ in range(3))
+    assert [job.task["until"] for job in (first, second, third)] == ["search"] * 3
+    bench.search(second)
+    bench.search(first)
+    training = bench.next()  # in the half that a search left, beside two quarters
+    assert (training.key, training.task) == ("trial 1", {**second.task, "until": ""})
+    assert (first.needs.gpus, training.needs.gpus) == (0, 0.5)
+    assert bench.queue.next() is None  # a quarter is free, a half is wanted
+    assert not bench.queue.exhausted()
+    bench.search(third)
+    assert bench.next().key == "trial 0"
+    bench.finish(training, 10.0)
+    assert bench.next().key == "trial 2"
+    assert [event.trial for event in bench.events if event.kind == "end"] == [1]
+
+
+def test_a_trial_of_two_jobs_ends_with_the_first_where_nothing_is_to_be_trained(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tiny_config(study__trials=2), placement=places(4, 2))
+    bench.finish(bench.next(), None, outcome="pruned")
+    assert bench.next().key == "trial 1"
+
+
+def test_a_half_whose_worker_died_is_handed_out_again_and_a_resumed_study_begins_with_it(tmp_path: Path) -> None:
+    config, placement = tiny_config(study__trials=1), places(4, 2)
+    before = Bench(tmp_path, config, placement=placement)
+    search = before.next()
+    before.queue.ended(search, "ActorDiedError: gone")
+    assert before.next() == search
+    before.search(search)
+    training = before.next()
+    before.queue.ended(training, "ActorDiedError: gone")
+    assert before.next() == training
+    assert Bench(tmp_path, config, placement=placement).next() == training
+
+
+def test_a_pause_between_the_halves_hands_out_no_second(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tiny_config(study__trials=2), placement=places(4, 2))
+    job = bench.next()
+    bench.monitor.stop()
+    bench.search(job)
+    assert bench.events[-1].outcome == "interrupted"
+    assert bench.queue.next() is None
+    assert bench.queue.exhausted()
+
+
+def test_gpu_hours_are_those_of_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path, tiny_config(study__trials=3), placement=places(4, 2))
+    bench.search(bench.next())
+    bench.next()
+    bench.next()  # a search on no GPU beside a training on half of one
+    start = bench.monitor._last
+    monkeypatch.setattr("degas_ray.study.monitor.time.monotonic", lambda: start + 60)
+    bench.queue.tick()
+    assert bench.monitor.ledger.gpu_seconds == pytest.approx(30)
 
 
 @pytest.mark.parametrize(
