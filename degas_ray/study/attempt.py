@@ -19,7 +19,7 @@ FAILURE = "failure.json"
 SPENT = "spent.json"
 LOOK_SECONDS = 0.5  # between two looks for a request to stop
 NOTE_SECONDS = 5.0  # between two notes of the time spent
-
+REPORT_SECONDS = 1.0  # between two reports of a worker, at least
 A_SECOND = 20  # reports of all workers together, which one driver and one MLflow server take with ease
 
 Report = Callable[[Mapping[str, Any]], None]
@@ -51,8 +51,8 @@ class Context:
 
     @property
     def pace(self) -> float:
-        """Least seconds between two reports of a worker, to the driver and to MLflow, where there are many of them."""
-        return self.concurrent / A_SECOND if self.concurrent > A_SECOND else 0.0
+        """Least seconds between two reports of a worker, to the driver and to MLflow; more where there are many."""
+        return max(REPORT_SECONDS, self.concurrent / A_SECOND)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object that :meth:`from_json` reads."""
@@ -106,7 +106,7 @@ class Attempt:
         self._before = float((read_json(folder / SPENT) or {}).get("seconds", 0.0))
         self._began = self._noted = time.monotonic()
         self._looked, self._stop = 0.0, False
-        self._reported, self._phase = self._began, ""
+        self._reported = self._began - context.pace
 
     @property
     def seconds(self) -> float:
@@ -134,9 +134,11 @@ class Attempt:
                 self.tracker.finish("interrupted" if isinstance(error, Interrupted) else "failed")
 
     def _progress(self, progress: Progress) -> None:
+        # A worker waits until the driver has taken its report, so that each costs a short trial time; what counts is in
+        # the job's folder. At the edges of phases too: the time left is told without.
         now = time.monotonic()
-        if now - self._reported >= self.context.pace or progress.phase != self._phase:
-            self._reported, self._phase = now, progress.phase
+        if now - self._reported >= self.context.pace:
+            self._reported = now
             self._report({"phase": progress.phase, "step": progress.step, "steps": progress.steps})
         if now - self._noted > NOTE_SECONDS:
             self._noted = now

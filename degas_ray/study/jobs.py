@@ -13,7 +13,6 @@ import shutil
 import signal
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +26,6 @@ from degas_ray.errors import InputError
 SOCKET_PATH = 107  # bytes that a Unix socket's path may have
 SESSION_PATH = 66  # of which Ray takes so many below its folder
 OBJECT_STORE = 128 * 2**20  # bytes; images come from the pack, only messages go through Ray
-REPORT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -222,25 +220,6 @@ def run_jobs(queue: Queue, worker: Worker, *, name: str, scratch: Path, concurre
     ).fit()
 
 
-class Throttle:
-    """Let reports through at most once in :data:`REPORT_SECONDS`, and every message.
-
-    A worker waits until the driver has taken its report, so that each costs a short trial time; what counts is in the
-    job's folder.
-    """
-
-    def __init__(self, send: Callable[[Mapping[str, Any]], None]) -> None:
-        self._send, self._last = send, -REPORT_SECONDS
-
-    def __call__(self, report: Mapping[str, Any]) -> None:
-        """Send ``report``, or drop it."""
-        if "message" in report:
-            self._send(report)
-        elif (now := time.monotonic()) - self._last >= REPORT_SECONDS:
-            self._send(report)
-            self._last = now
-
-
 def _reserved(config: dict[str, Any]) -> Any:
     from ray import tune
 
@@ -253,7 +232,7 @@ def _run(config: dict[str, Any], worker: Worker) -> None:
     from ray import tune
 
     torch.set_num_threads(config["needs"].threads)  # results on a CPU depend on it
-    worker(config["task"], Throttle(lambda report: tune.report(dict(report))))
+    worker(config["task"], lambda report: tune.report(dict(report)))
 
 
 def _trial_name(trial: Any) -> str:

@@ -12,7 +12,7 @@ import pytest
 import test_jobs
 from ray import cloudpickle
 
-from degas_ray.study.jobs import Job, Needs, Resources, Throttle, run_jobs, session
+from degas_ray.study.jobs import Job, Needs, Resources, run_jobs, session
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -208,15 +208,3 @@ def test_a_job_by_itself_has_a_host_that_exists() -> None:
     assert rack.whole(1) == 4  # not a third of all: no host has 24 CPUs and a GPU
     assert rack.whole(2) == 4
     assert Resources(cpus=1, gpus=0, nodes=1, hosts=((0, 0),)).whole(1) == 1  # a head whose workers are still to come
-
-
-def test_reports_are_thinned_but_never_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 0.4, 0.8, 1.2, 2.0, 2.3])  # a message comes at any time, and delays nothing
-    monkeypatch.setattr("degas_ray.study.jobs.time.monotonic", lambda: next(clock))
-    sent: list[Mapping[str, Any]] = []
-    throttle = Throttle(sent.append)
-    reports: list[Mapping[str, Any]] = [{"phase": "search", "step": step} for step in range(7)]
-    reports[3] = {"phase": "message", "message": "a word"}
-    for report in reports:
-        throttle(report)
-    assert sent == [reports[0], reports[3], reports[4], reports[6]]

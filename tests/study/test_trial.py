@@ -12,13 +12,15 @@ from tiny_study import Notes, tiny_config
 from degas_ray.config import Config
 from degas_ray.data import prepare
 from degas_ray.errors import DegasError, DiskError, DivergedError
+from degas_ray.loop import Progress
 from degas_ray.scores import Scores
 from degas_ray.space import Genotype
 from degas_ray.study import trial as trial_module
-from degas_ray.study.attempt import SPENT, Context
+from degas_ray.study.attempt import SPENT, Attempt, Context
 from degas_ray.study.store import Row, StudyFolder, hold, read_json, write_json
 from degas_ray.study.trial import better_half, trial_task
 from degas_ray.study.worker import FAILURE, run_task
+from degas_ray.tracking import RunDirectory
 
 
 class Desk:
@@ -47,8 +49,17 @@ def context(home: Path, data: Path, config: Config | None = None) -> Context:
     return Context(home, "s", config or tiny_config(), data, "", "0", "")
 
 
-def run(context: Context, number: int = 0, stop_at: str = "", seen: int = 0, **params: Any) -> list[Mapping[str, Any]]:
-    """Let a worker do a trial; ``stop_at`` asks it to pause when it reaches a phase."""
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def run(
+    context: Context, number: int = 0, stop_at: str = "", seen: int = 0, until: str = "", **params: Any
+) -> list[Mapping[str, Any]]:
+    """Let a worker do a trial that reports every step; ``stop_at`` asks it to pause when it reaches a phase."""
     reports: list[Mapping[str, Any]] = []
 
     def report(values: Mapping[str, Any]) -> None:
@@ -56,20 +67,32 @@ def run(context: Context, number: int = 0, stop_at: str = "", seen: int = 0, **p
         if values["phase"] == stop_at:
             context.folder.stop.touch()
 
-    run_task(context.to_json(), trial_task(context, number, params, seen), report)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Context, "pace", 0.0)
+        run_task(context.to_json(), {**trial_task(context, number, params, seen), "until": until}, report)
     return reports
 
 
-def test_with_many_workers_each_reports_its_phases_and_less_of_their_steps(
-    tmp_path: Path, data: Path, desk: Desk
-) -> None:
-    reports = run(context(tmp_path / "few", data)), run(replace(context(tmp_path / "many", data), concurrent=1000))
-    few, many = ([str(item["phase"]) for item in said if "message" not in item] for said in reports)
-    assert many == list(dict.fromkeys(few)) == ["search", "proxy", "score"]
-    assert len(few) > len(many)
-    assert row(context(tmp_path / "many", data)).scores == row(context(tmp_path / "few", data)).scores
-    paces = [replace(context(tmp_path, data), concurrent=number).pace for number in (1, 20, 40, 1000)]
-    assert paces == [0, 0, 2, 50]  # 20 reports a second in all
+def test_reports_are_thinned_but_never_a_message(tmp_path: Path, data: Path, desk: Desk) -> None:
+    clock, sent = Clock(), list[Mapping[str, Any]]()
+    few, many = context(tmp_path / "few", data), replace(context(tmp_path / "many", data), concurrent=1000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("degas_ray.study.attempt.time.monotonic", clock)
+        for here in (few, many):
+            said = Attempt(here, here.folder.trial(0), "trial", "t", sent.append)
+            for clock.now, phase in ((0, "search"), (0.4, "search"), (0.8, "proxy"), (2, "proxy"), (50, "proxy")):
+                said.place().on_progress(Progress(phase, 1, 9, {}, dict))
+            said.say("a word")  # a message comes at any time, and delays nothing
+            clock.now = 50.5
+            said.place().on_progress(Progress("score", 1, 9, {}, dict))
+            clock.now = 0
+    told = [item.get("message", item["phase"]) for item in sent]
+    assert told == ["search", "proxy", "proxy", "a word", "search", "proxy", "a word"]
+
+
+def test_all_workers_together_report_twenty_times_a_second_at_most(tmp_path: Path, data: Path) -> None:
+    here = context(tmp_path, data)
+    assert [replace(here, concurrent=number).pace for number in (1, 20, 40, 1000)] == [1, 1, 2, 50]
 
 
 def row(context: Context, number: int = 0) -> Row:
@@ -124,6 +147,29 @@ def test_a_trial_paused_in_any_phase_ends_as_an_undisturbed_one(
     assert row(parts).scores == row(whole).scores
     kept = (parts.folder.trial(0) / "stats.jsonl").read_text().splitlines()
     assert len(kept) == len((whole.folder.trial(0) / "stats.jsonl").read_text().splitlines())
+
+
+def test_a_trial_of_two_jobs_ends_as_one_of_one(tmp_path: Path, data: Path, desk: Desk) -> None:
+    whole, parts = context(tmp_path / "a", data), context(tmp_path / "b", data)
+    run(whole)
+    assert {report["phase"] for report in run(parts, until="search") if "message" not in report} == {"search"}
+    assert parts.folder.row(0) is None
+    assert read_json(parts.folder.trial(0) / FAILURE) is None
+    assert {report["phase"] for report in run(parts)} == {"proxy", "score"}
+    ended, undisturbed = row(parts), row(whole)
+    assert (ended.genotype, ended.scores, ended.entropy) == (
+        undisturbed.genotype,
+        undisturbed.scores,
+        undisturbed.entropy,
+    )
+    (halves, all_of_it) = (RunDirectory(here.folder.trial(0)).rows() for here in (parts, whole))
+    assert [sorted(kept) for kept in halves] == [sorted(kept) for kept in all_of_it]  # each step once, with all it has
+
+
+def test_a_generator_too_large_is_pruned_by_the_job_that_searches(tmp_path: Path, data: Path, desk: Desk) -> None:
+    here = context(tmp_path, data, tiny_config(study__max_parameters=1))
+    run(here, until="search")
+    assert row(here).outcome == "pruned"
 
 
 def test_a_genotype_trained_before_is_not_trained_again_and_says_so(tmp_path: Path, data: Path, desk: Desk) -> None:
