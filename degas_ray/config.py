@@ -180,7 +180,7 @@ class StudyConfig(Section):
     promotion_gpus: NonNegative | None = Field(None, description="GPUs of the full-length training; null: whole ones")
     tune: tuple[str, ...] = Field((), description="tuned keys only; empty: all of docs/method.md's list")
     objectives: tuple[Literal["fid", "parameters", "macs"], ...] = ("fid",)
-    early_stop: bool = Field(False, description="successive halving on the proxy's milestones")
+    early_stop: bool = Field(False, description="successive halving at proxy.milestones, or at 0.25 and 0.5")
     max_parameters: Count | None = Field(None, description="larger generators are not trained")
     repeats: Count = Field(1, description="proxy trainings of a genotype already trained under the same settings")
     strategy: Literal["glo-darts", "random", "evolution", "reinforce"] = Field(

@@ -69,6 +69,12 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
 @click.option(
     "--objectives", metavar="A,B", callback=_names, help="fid, or fid with parameters or macs (Pareto front)."
 )
+@click.option(
+    "--early-stop",
+    is_flag=True,
+    default=None,
+    help="End trainings worse than most at 25 and 50 % of the steps.",
+)
 @click.option("--max-parameters", type=int, metavar="N", help="Larger generators are not trained.")
 @click.option("--repeats", type=int, metavar="N", help="Proxy trainings of each genotype, to measure noise.")
 @click.option("--time-budget", metavar="TIME", callback=_hours, help="No new trials after so long, such as 90m or 2h.")
@@ -87,6 +93,7 @@ def command(
     trials: int | None,
     strategy: str | None,
     objectives: list[str] | None,
+    early_stop: bool | None,
     max_parameters: int | None,
     repeats: int | None,
     time_budget: float | None,
@@ -111,6 +118,7 @@ def command(
         "study.trials": trials,
         "study.strategy": strategy,
         "study.objectives": objectives,
+        "study.early_stop": early_stop,
         "study.max_parameters": max_parameters,
         "study.repeats": repeats,
         "study.budget.hours": time_budget,
