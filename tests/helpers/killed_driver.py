@@ -1,6 +1,6 @@
 """A study's driver that ends itself by a signal when its first trial reports from the proxy training.
 
-Called as: killed_driver.py HOME STUDY SIGNAL
+Called as: killed_driver.py HOME STUDY SIGNAL SEARCH_CPUS
 """
 
 import os
@@ -16,10 +16,14 @@ from degas_ray.study import Event, run_study
 FAR_ENOUGH = 20  # of 200 steps: checkpoints have been written
 
 
-def main(home: Path, name: str, number: int) -> int:
+def main(home: Path, name: str, number: int, cpus: float) -> int:
     """Run a study of two trials, one at a time, until the signal; return the exit code that the CLI would."""
     config = tiny_config(
-        study__concurrent=1, study__rerank={"top": 0, "seeds": 1}, proxy__steps=200, proxy__checkpoint_seconds=0.1
+        study__concurrent=1,
+        study__search_cpus=cpus,
+        study__rerank={"top": 0, "seeds": 1},
+        proxy__steps=200,
+        proxy__checkpoint_seconds=0.1,
     )
 
     def on_event(event: Event) -> None:
@@ -36,4 +40,4 @@ def main(home: Path, name: str, number: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])))

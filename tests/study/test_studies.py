@@ -1,5 +1,6 @@
 """Whole studies with real Ray, Optuna and MLflow: killed, resumed, finished; and what they leave."""
 
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from optuna.trial import TrialState
 from tiny_study import tiny_config
 
 from degas_ray.checkpoint import list_steps
+from degas_ray.config import dump
 from degas_ray.errors import ConfigError, DataError, InputError
 from degas_ray.gan import load_generator
 from degas_ray.study import Event, StudyResult, load_study, run_study
@@ -23,6 +25,7 @@ from degas_ray.study.proposals import STUDY_NAME
 from degas_ray.study.store import StudyFolder
 from degas_ray.tracking import RunDirectory, open_tracking
 
+ENTRY = Path(sys.executable).with_name("degas-ray")
 HELPERS = Path(__file__).parents[1] / "helpers"
 
 
@@ -40,10 +43,10 @@ class Killed:
     events: list[Event] = field(default_factory=list)
 
 
-def drive(home: Path, user: Path, name: str, number: signal.Signals) -> tuple[int, int, str]:
+def drive(home: Path, user: Path, name: str, number: signal.Signals, search_cpus: float) -> tuple[int, int, str]:
     """Run the driver to its end; return its process id, its exit code and what it printed."""
     environment = {**os.environ, "HOME": str(user), "PYTHONPATH": str(HELPERS), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(HELPERS / "killed_driver.py"), str(home), name, str(int(number))]
+    command = [sys.executable, str(HELPERS / "killed_driver.py"), str(home), name, str(int(number)), str(search_cpus)]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as driver:
@@ -51,10 +54,10 @@ def drive(home: Path, user: Path, name: str, number: signal.Signals) -> tuple[in
     return driver.pid, driver.returncode, output
 
 
-def resume_after(folder: Path, number: signal.Signals) -> Killed:
+def resume_after(folder: Path, number: signal.Signals, search_cpus: float = 1.0) -> Killed:
     home, user = folder / "home", folder / "user"
     user.mkdir(parents=True)
-    pid, code, output = drive(home, user, "s", number)
+    pid, code, output = drive(home, user, "s", number, search_cpus)
     files = list_steps(StudyFolder(home, "s").trial(0) / "proxy")
     events: list[Event] = []
     result = run_study(None, home, name="s", resume=True, on_event=events.append, should_stop=lambda: False)
@@ -174,6 +177,19 @@ def test_a_signal_pauses_a_study_cleanly(tmp_path: Path, number: signal.Signals)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # two studies that are killed and gone on with
+def test_trials_of_two_jobs_come_to_the_same_as_trials_of_one(killed: Killed, tmp_path: Path) -> None:
+    halves = resume_after(tmp_path, signal.SIGKILL, search_cpus=0.5)
+    assert halves.exit_code == -signal.SIGKILL, halves.output
+    works = [event.work for event in halves.events if event.kind == "start"]
+    assert works == ["trial 0", "trial 1", "trial 1", "promotion"]  # the search of the first had ended
+    ends, those = ([(r.number, r.outcome, r.genotype, r.scores) for r in run.result.rows] for run in (halves, killed))
+    assert ends == those
+    test_its_record_has_neither_gaps_nor_doubles(halves)
+    test_mlflow_holds_each_trial_once_under_one_study(halves)
+
+
+@pytest.mark.slow
 def test_a_study_of_several_objectives_is_cut_short_and_then_made_longer(tmp_path: Path) -> None:
     told = tmp_path / "told"
     config = tiny_config(
@@ -199,3 +215,21 @@ def test_a_study_of_several_objectives_is_cut_short_and_then_made_longer(tmp_pat
     assert [run.outcome for run in open_tracking(tmp_path).runs(role="trial")].count("pruned") == sum(
         row.outcome == "pruned" for row in longer.rows
     )
+
+
+@pytest.mark.slow
+def test_early_stopping_by_its_flag_reports_what_it_ended_as_pruned(tmp_path: Path) -> None:
+    file, home = tmp_path / "tiny.yaml", tmp_path / "home"
+    file.write_text(dump(tiny_config(study__concurrent=1, study__rerank={"top": 0, "seeds": 1}, study__promote=False)))
+    command = f"tune --config {file} --home {home} --name s --trials 8 --early-stop --objectives fid,parameters --json"
+    done = subprocess.run([ENTRY, *command.split()], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    outcomes = [trial["outcome"] for trial in json.loads(done.stdout)["trials"]]
+    assert len(outcomes) == 8
+    assert "pruned" in outcomes
+    assert [run.outcome for run in open_tracking(home).runs(role="trial")] == outcomes
+    storage = JournalStorage(JournalFileBackend(str(StudyFolder(home, "s").journal)))
+    trials = optuna.load_study(study_name=STUDY_NAME, storage=storage).trials
+    assert [trial.state == TrialState.PRUNED for trial in trials] == [outcome == "pruned" for outcome in outcomes]
+    milestones = [row.milestones for row in load_study(home, "s").rows]
+    assert {int(step) for reached in milestones for step in reached} == {2, 3}  # of six
