@@ -2,10 +2,12 @@
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -62,19 +64,51 @@ def listening(mark: str) -> set[str]:
     }
 
 
-def test_a_newcomers_cluster_from_launch_to_down(tmp_path: Path) -> None:
+def telling(known: dict[str, str], *folders: Path) -> list[str]:
+    """Return the files below ``folders`` and the processes' command lines that hold one of ``known``."""
+    places = [(str(path), path) for folder in folders for path in folder.rglob("*") if path.is_file()]
+    places += [(f"process {number}", Path(f"/proc/{number}/cmdline")) for number in psutil.pids()]
+    found = []
+    for name, path in places:
+        try:
+            content = path.read_bytes()
+        except OSError:  # gone since
+            continue
+        found += [f"{what} in {name}" for what, secret in known.items() if secret.encode() in content]
+    return found
+
+
+def hide_password(user: Path) -> str:
+    """Put a password for MLflow where docs/cluster.md says that it may be; return it."""
+    password = secrets.token_hex(16)
+    file = user / ".mlflow" / "credentials"
+    file.parent.mkdir(parents=True)
+    file.write_text(f"[mlflow]\nmlflow_tracking_username = somebody\nmlflow_tracking_password = {password}\n")
+    file.chmod(0o600)
+    return password
+
+
+def test_a_newcomers_cluster_from_launch_to_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = yaml.safe_load(CLUSTER.read_text())
     tree["degas"]["settings"] = SETTINGS
     file = tmp_path / "cluster.yaml"
     file.write_text(yaml.safe_dump(tree))
-    mark = ClusterFolder(tmp_path / "degas-runs", "degas").mark
+    folder = ClusterFolder(tmp_path / "degas-runs", "degas")
+    mark, session = folder.mark, Path(tempfile.gettempdir()) / f"degas-ray-{folder.mark}"
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    known = {"the password": hide_password(tmp_path / "user")}
     try:
         _launch_and_leave(file)
+        known["the token"] = folder.token.read_text()
+        assert folder.token.stat().st_mode & 0o777 == 0o600
+        assert list((session / "session_latest" / "logs").glob("job-driver-*.log")), "Ray logs elsewhere"
+        assert telling(known, session, folder.home) == [f"the token in {folder.token}"]
         assert {address.removeprefix("::ffff:") for address in listening(mark)} == {"127.0.0.1"}
         status = json.loads(run("status", file, "--json").stdout)
         assert (status["up"], status["nodes"], status["job_status"]) == (True, 1, "RUNNING")
         assert run("launch", file).stderr.startswith("Error: study degas-1 runs on degas; follow it with")
         _pause_and_go_on(file, tmp_path)
+        assert telling(known, session, folder.home) == [f"the token in {folder.token}"]
     finally:
         down = run("down", file)
     assert down.stdout == "The cluster degas is down; no process of it is left.\n", down.stderr
