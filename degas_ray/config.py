@@ -54,7 +54,8 @@ class SearchConfig(Section):
     epochs: Positive = Field(50, description="passes over the weight half of the images; ignored where steps is set")
     steps: Count | None = Field(300, description="steps of each kind; null to follow epochs")
     batch: Count = Field(32, description="images a half-step (paper: 64)")
-    lr: Positive = Field(0.1, description="SGD rate of the weights (paper: 0.3 CIFAR-10, 0.03 STL-10 and CelebA)")
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="of the weights (paper: sgd)")
+    lr: Positive = Field(0.1, description="rate of the weights (paper: 0.3 CIFAR-10, 0.03 STL-10 and CelebA)")
     lr_min: NonNegative = Field(0.001, description="end of the cosine")
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: NonNegative = 3e-4
@@ -87,6 +88,8 @@ class SearchConfig(Section):
             unknown = [op for op in chosen if op not in known]
             if not chosen or unknown or len(set(chosen)) != len(chosen):
                 raise ValueError(f"{field} must name some of {', '.join(known)}, each once; got {list(chosen)}")
+        if self.order == "second" and self.optimizer != "sgd":
+            raise ValueError("order: second looks one step of SGD ahead; set optimizer to sgd, or order to first")
         return self
 
 

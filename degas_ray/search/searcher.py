@@ -24,6 +24,7 @@ from degas_ray.space import Genotype, Space
 from degas_ray.space.operations import NONE, operation_macs, operation_parameters
 
 KIND = "search"
+ADAM_BETA2 = 0.99  # searches are short
 EPSILON = 0.01  # DARTS's length of the finite difference, over the norm of the gradient
 # Settings that may differ between a checkpoint and the run that goes on from it: they only change how it is computed.
 _FREE = {"checkpoint_seconds", "device", "compile", "mixed", "precision"}
@@ -123,9 +124,7 @@ class Searcher:
         self.alpha_batches = Batches(pack, config.batch, seed + 1, indices=alpha_half, device=self.device)
         self.weights = list(self.supernet.weights())
         self.alphas = list(self.supernet.alphas.values())
-        self.weight_optimizer = torch.optim.SGD(
-            self.weights, config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-        )
+        self.weight_optimizer = _optimizer(self.weights, config)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
             self.weight_optimizer, self.steps, min(config.lr_min, config.lr)
         )
@@ -357,6 +356,12 @@ def _halves(count: int, config: SearchConfig, seed: int) -> tuple[np.ndarray[Any
             f"{config.batch} of {min(len(half) for half in halves)}; set search.batch lower or use more images"
         )
     return halves
+
+
+def _optimizer(weights: list[nn.Parameter], config: SearchConfig) -> torch.optim.Optimizer:
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(weights, config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(weights, config.lr, (config.momentum, ADAM_BETA2), weight_decay=config.weight_decay)
 
 
 def _costs(space: Space, config: SearchConfig, base: int, device: torch.device) -> list[Tensor]:

@@ -24,6 +24,7 @@ RANGES: dict[str, BaseDistribution] = {
     "search.cost_penalty": FloatDistribution(0.0, 0.1),
     "prune.compare": CategoricalDistribution(("alpha", "weight")),
 }
+_ADAMW_LR = FloatDistribution(5e-4, 2e-2, log=True)  # in the place of SGD's
 
 
 def tuned(config: Config) -> dict[str, BaseDistribution]:
@@ -41,7 +42,8 @@ def tuned(config: Config) -> dict[str, BaseDistribution]:
         raise ConfigError(_unknown(key) for key in unknown)
     own = flatten(config)
     keys = config.study.tune or tuple(RANGES)
-    return {key: _holding(RANGES[key], own[key]) for key in RANGES if key in keys}
+    ranges = RANGES if config.search.optimizer == "sgd" else RANGES | {"search.lr": _ADAMW_LR}
+    return {key: _holding(ranges[key], own[key]) for key in ranges if key in keys}
 
 
 def own_values(config: Config) -> dict[str, Any]:

@@ -72,11 +72,24 @@ def test_the_rate_follows_the_cosine(tiny_pack):
     assert rates == pytest.approx(expected)
 
 
+def test_adamw_takes_the_step_of_its_formula(tiny_pack):
+    loop = searcher(tiny_pack, optimizer="adamw", lr=0.01, weight_decay=0.1, clip=1e9)
+    before = [weight.detach().clone() for weight in loop.weights]
+    batch = loop.weight_batches.next()
+    loop._weight_step(batch.indices, loop.latents[batch.indices].requires_grad_(), batch.images)
+    for weight, old in zip(loop.weights, before, strict=True):
+        # At the first step both moments, corrected, make the sign of the gradient.
+        expected = old * (1 - 0.01 * 0.1) - 0.01 * weight.grad / (weight.grad.abs() + 1e-8)
+        torch.testing.assert_close(weight.detach(), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_epochs_count_the_half_that_the_weights_see(tiny_pack):
     assert searcher(tiny_pack, steps=None, epochs=5).steps == 5 * (24 // 6)
 
 
-@pytest.mark.parametrize("changes", [{}, {"order": "second"}, {"arch_data": "same", "latent_start": "gaussian"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"order": "second"}, {"optimizer": "adamw"}, {"arch_data": "same", "latent_start": "gaussian"}]
+)
 @pytest.mark.parametrize("at", [1, 4])
 def test_resumed_equals_uninterrupted_bit_for_bit(tiny_pack, tmp_path, changes, at):
     config = SearchConfig(**{**TINY, **changes})
@@ -149,6 +162,11 @@ def test_second_order_is_the_gradient_through_the_look_ahead_step(tiny_pack, mon
     direct = torch.autograd.grad(loop._loss(held_z, held_images), loop.alphas)
     for one, other, first in zip(ours, exact, direct, strict=True):
         assert (one - other).norm() < 1e-3 * (other - first).norm()
+
+
+def test_second_order_with_adamw_is_refused():
+    with pytest.raises(ValueError, match="order: second looks one step of SGD ahead; set optimizer to sgd"):
+        SearchConfig(order="second", optimizer="adamw")
 
 
 def test_penalties_by_hand(tiny_pack):

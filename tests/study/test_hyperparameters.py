@@ -55,6 +55,12 @@ def test_a_range_is_widened_to_hold_the_configs_own_value() -> None:
     assert low.log
 
 
+def test_adamw_has_a_range_of_its_own() -> None:
+    rate = tuned(resolve(sets=["search.optimizer=adamw", "search.lr=0.003"]))["search.lr"]
+    assert isinstance(rate, FloatDistribution)
+    assert (rate.low, rate.high) == (5e-4, 2e-2)
+
+
 def test_a_trials_values_replace_the_configs_and_nothing_else() -> None:
     config = Config()
     changed = apply(config, {"search.lr": 0.3, "search.n": 2, "prune.compare": "weight"})
