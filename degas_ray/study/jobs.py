@@ -315,6 +315,7 @@ def _prepare_environment(joined: bool) -> None:
         "RAY_AIR_NEW_OUTPUT": "0",
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_DISABLE_SIGINT_HANDLER": "1",  # a pause is the study's affair
+        "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # Tune's own state is thrown away; each trial's copy had 13 KB
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # a busy machine takes longer than Ray's minute
         # Threads that spin while they wait take the core from the one they wait for as soon as anything else runs: a
