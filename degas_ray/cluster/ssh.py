@@ -6,6 +6,7 @@ waited for, and each of them is gone to at the end. The token, and the code that
 """
 
 import os
+import secrets
 import shlex
 import shutil
 import socket
@@ -153,6 +154,8 @@ class OverSsh:
         shutil.copytree(package, upload / "code" / package.name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy2(self.folder.token, upload / "token")
         (upload / "requirements.txt").write_text("\n".join(requirements()) + "\n", encoding="utf-8")
+        # Ray copies nothing to a host that had the very same files before, though `down` has removed them since.
+        (upload / "launch").write_text(secrets.token_hex(8), encoding="ascii")
 
     def _environment(self) -> Mapping[str, str]:
         own = commands.environment(self.state.mark, f"{self.away}/token", here=False)

@@ -10,6 +10,8 @@ from click.testing import CliRunner
 
 from degas_ray.cli.main import main
 from degas_ray.cluster import read_cluster
+from degas_ray.cluster.ssh import OverSsh
+from degas_ray.cluster.state import ClusterFolder, State
 from degas_ray.errors import ConfigError, InputError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -203,3 +205,21 @@ def test_down_of_what_is_down_is_no_error(tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout) == (0, "The cluster degas is down; no process of it is left.\n")
     status = json.loads(CliRunner().invoke(main, ["status", file, "--home", str(tmp_path), "--json"]).stdout)
     assert (status["up"], status["nodes"], status["expected"]) == (False, 0, 1)
+
+
+def test_every_launch_is_news_to_rays_launcher(tmp_path: Path) -> None:
+    """Ray copies nothing to a host whose files have the hash of the last launch; `down` has removed them since."""
+    from ray.autoscaler._private.util import hash_runtime_conf
+
+    folder = ClusterFolder(tmp_path, "rack")
+    folder.root.mkdir(parents=True)
+    folder.make_token()
+    state = State(mark="m", python="python3", home="/shared/runs", gcs=6379, dashboard=8265, tracking="")
+    hosts = OverSsh(read_cluster(written(tmp_path)), folder, state)
+    hashes = []
+    for launch in range(2):
+        hosts._write_upload()
+        # The words that Ray hashes with the files are given once each, since it remembers what it hashed.
+        _, contents = hash_runtime_conf({"~": str(folder.root / "upload")}, None, launch, True)
+        hashes.append(contents)
+    assert hashes[0] != hashes[1]
