@@ -183,7 +183,7 @@ def test_each_job_has_its_own_gpus_and_threads(ray: Resources, home: Path, tmp_p
     sizes = [Needs(0.25, 0.25)] * 4 + [Needs(2, 1)] * 2 + [Needs(0.25, 0.25)]
     tasks = [
         {"do": "meet", "folder": str(tmp_path), "name": str(index), "meets": meets}
-        for index, meets in enumerate([4, 4, 4, 4, 5, 6, 7])
+        for index, meets in enumerate([4, 4, 4, 4, 1, 1, 1])
     ]
     queue = Given(*tasks, needs=lambda index: sizes[index])
     run_jobs(queue, meet, name="sizes", scratch=home / "scratch-sizes", concurrent=4)
