@@ -138,10 +138,10 @@ class Disturbed:
                 return said
         return None
 
-    def moment(self, chance: random.Random) -> bool:
-        """Let the study work on to a random moment; tell whether it is working there."""
+    def moment(self, chance: random.Random, seconds: float = SECONDS) -> bool:
+        """Let the study work on to a random moment; tell whether it is working there, and has reported in time."""
         for _ in range(chance.randint(1, FAR)):
-            if self.until(lambda said: said.kind == "progress") is None:
+            if self.until(lambda said: said.kind == "progress", seconds) is None:
                 return False
         # Reports come once a second: without this, a fault would always come just after one.
         self.until(lambda said: False, chance.random())

@@ -16,6 +16,7 @@ from degas_ray.tracking.ui import Server
 TWICE = 0.25  # share of killed drivers whose successor is killed too
 STARTING = 15.0  # seconds within which that happens
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL, as cluster schedulers give
+SILENT = 20.0  # seconds without a report after which MLflow's server comes back in any case
 Kind = Callable[[Disturbed, random.Random], bool]
 
 
@@ -161,7 +162,7 @@ def stop_service(service: Service) -> Kind:
         if not study.moment(chance):
             return False
         service.stop()
-        study.moment(chance)  # the study works on meanwhile
+        study.moment(chance, SILENT)  # the study works on meanwhile, and at its end waits for the server
         service.start()
         study.drain(study.strike("mlflow down"))
         return True
