@@ -1,8 +1,9 @@
 """Typed, frozen, validated settings: one tree for every command, all faults at once, by dotted path.
 
-The defaults of the classes are the embedded study's (digits at 16x16, minutes on two cores), but for what labels need
-in so short a training. :data:`DATASET_DEFAULTS` lays each dataset's settings over them, then a YAML file, then
-``--set key=value``. The paper's own numbers are in ``experiments/*.yaml``.
+The defaults of the classes are those of the paper's own way to search, shortened (digits at 16x16, minutes on two
+cores). :func:`dataset_defaults` lays each dataset's settings over them, and those of the search by single networks
+unless ``search.paths=mixed`` is asked for; then a YAML file, then ``--set key=value``. The paper's own numbers are in
+``experiments/*.yaml``.
 """
 
 import difflib
@@ -52,7 +53,15 @@ class SearchConfig(Section):
     width: Count = Field(16, description="channels of every feature map during the search")
     latent_dim: Count = Field(64, description="length of a latent vector during the search")
     epochs: Positive = Field(50, description="passes over the weight half of the images; ignored where steps is set")
-    steps: Count | None = Field(300, description="steps of each kind; null to follow epochs")
+    steps: Count | None = Field(300, description="steps of each kind, or of all networks; null to follow epochs")
+    paths: Literal["mixed", "sampled"] = Field(
+        "mixed", description="all operations at once, weighted (paper); or network by network, judged by samples"
+    )
+    rebuild_steps: Count = Field(200, description="sampled: steps of a network before it is judged")
+    samples: Annotated[int, Field(ge=6)] = Field(500, description="sampled: images that a network is judged by")
+    cost_limit: Positive | None = Field(
+        None, description="sampled: largest cost of a network, in those of the hand-designed ResNet's blocks"
+    )
     batch: Count = Field(32, description="images a half-step (paper: 64)")
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="of the weights (paper: sgd)")
     lr: Positive = Field(0.1, description="rate of the weights (paper: 0.3 CIFAR-10, 0.03 STL-10 and CelebA)")
@@ -90,6 +99,10 @@ class SearchConfig(Section):
                 raise ValueError(f"{field} must name some of {', '.join(known)}, each once; got {list(chosen)}")
         if self.order == "second" and self.optimizer != "sgd":
             raise ValueError("order: second looks one step of SGD ahead; set optimizer to sgd, or order to first")
+        if self.paths == "sampled" and self.latent_start != "pca":
+            raise ValueError(
+                "paths: sampled leaves latents where they begin; set latent_start to pca, or paths to mixed"
+            )
         return self
 
 
@@ -212,7 +225,7 @@ class Config(Section):
     study: StudyConfig = StudyConfig()
 
 
-# Laid over the defaults for datasets at 32x32 and more: a proxy that judges, a search that decides (docs/method.md).
+# Laid over the defaults for datasets at 32x32 and more: a proxy that judges (docs/method.md).
 _PHOTO: dict[str, Any] = {
     "search": {"steps": 1000, "latent_dim": 128},
     "proxy": {"latent_dim": 128, "steps": 600},
@@ -223,11 +236,20 @@ _PHOTO: dict[str, Any] = {
 # With --supervised: the paper's weights of the classifier, 1.0 and 0.1, are for a training a hundred times as long.
 _LABELS: dict[str, Any] = {"auxiliary_critic": 5.0, "auxiliary_generator": 1.0, "label_rate": 10.0}
 DATASET_DEFAULTS: dict[str, dict[str, Any]] = {"digits": {"proxy": _LABELS, "full": _LABELS}}
+# Laid over that unless the mixed search of the paper is asked for: the search that finds better generators at this size
+# (docs/evidence.md).
+_SAMPLED: dict[str, Any] = {"paths": "sampled", "optimizer": "adamw", "lr": 3e-3, "warmup": 0.33, "cost_limit": 1.0}
+_SAMPLED_STEPS: dict[str, dict[str, Any]] = {"digits": {"steps": 2400, "rebuild_steps": 100}}
+_SAMPLED_PHOTO: dict[str, Any] = {"steps": 8000}
 
 
-def dataset_defaults(dataset: str) -> dict[str, Any]:
-    """Return the settings that are laid over the class defaults for ``dataset``."""
-    return DATASET_DEFAULTS.get(dataset.partition(":")[0], _PHOTO)
+def dataset_defaults(dataset: str, paths: str = "sampled") -> dict[str, Any]:
+    """Return the settings that are laid over the class defaults for ``dataset``, and for a way to search."""
+    name = dataset.partition(":")[0]
+    base = DATASET_DEFAULTS.get(name, _PHOTO)
+    if paths == "mixed":
+        return base
+    return merge(base, {"search": _SAMPLED | _SAMPLED_STEPS.get(name, _SAMPLED_PHOTO)})
 
 
 def resolve(file: Path | None = None, sets: Iterable[str] = (), overrides: Mapping[str, Any] | None = None) -> Config:
@@ -271,7 +293,9 @@ def resolve_tree(tree: Mapping[str, Any]) -> Config:
         ConfigError: With every fault, by dotted path.
     """
     dataset = tree.get("dataset", Config.model_fields["dataset"].default)
-    base = dataset_defaults(dataset) if isinstance(dataset, str) else {}
+    search = tree.get("search")
+    paths = search.get("paths", "sampled") if isinstance(search, Mapping) else "sampled"
+    base = dataset_defaults(dataset, paths) if isinstance(dataset, str) else {}
     return from_tree(merge(base, tree))
 
 

@@ -7,12 +7,17 @@ from degas_ray.config import Config, dump, flatten, from_tree, known_keys, resol
 from degas_ray.errors import ConfigError, InputError
 
 
+def changed(config):
+    return {key for key, value in flatten(config).items() if flatten(Config())[key] != value}
+
+
 def test_the_defaults_are_valid_and_read_back():
     config = resolve()
     labels = {"auxiliary_critic", "auxiliary_generator", "label_rate"}  # the classes have the paper's
-    assert {key for key, value in flatten(config).items() if flatten(Config())[key] != value} == {
-        f"{phase}.{key}" for phase in ("proxy", "full") for key in labels
-    }
+    differing = {f"{phase}.{key}" for phase in ("proxy", "full") for key in labels}
+    assert changed(resolve(sets=["search.paths=mixed"])) == differing
+    ours = {"paths", "optimizer", "lr", "warmup", "cost_limit", "steps", "rebuild_steps"}
+    assert changed(config) == differing | {f"search.{key}" for key in ours}
     assert from_tree(yaml.safe_load(dump(config))) == config
 
 

@@ -122,12 +122,17 @@ def cost_of(experiment: Experiment) -> Cost:
 
 
 def search_cost(config: Config) -> float:
-    """Return the multiply-adds of a search."""
+    """Return the multiply-adds of a search; of one by single networks, as if all were of middling size."""
     search = config.search
     steps = search.steps
     if steps is None:
         half = images_of(config) // (2 if search.arch_data == "split" else 1)
         steps = max(1, round(search.epochs * (half // search.batch)))
+    if search.paths == "sampled":
+        length = min(steps, search.rebuild_steps)
+        made = _counted(_stand_in(config), search.width, search.latent_dim, resolution_of(config), 0)[1]
+        judged = search.samples * (made + _extractor_macs(config.scores.extractor))
+        return steps // length * (length * search.batch * BACKWARD * made + judged)
     # What changes a step's cost, and nothing else, so that equal ones are counted once.
     alike = {key: getattr(search, key) for key in ("n", "normal_ops", "upsample_ops", "width", "latent_dim", "order")}
     warm, moving = (_search_step(SearchConfig.model_validate(alike), resolution_of(config), moves) for moves in (0, 1))

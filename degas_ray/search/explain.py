@@ -15,6 +15,13 @@ def verdict(decided: Mapping[str, float], config: SearchConfig) -> tuple[str, ..
         decided: From :func:`~degas_ray.search.prune.decidedness`.
         config: The search's settings.
     """
+    if config.paths == "sampled":
+        if decided["alpha_entropy"] <= UNDECIDED_ENTROPY:
+            return ()
+        return (
+            f"little is known of most operations yet: the entropy of the alphas is {decided['alpha_entropy']:.0%} of "
+            f"the uniform one. Raise search.steps (now {config.steps}) to try more networks.",
+        )
     warnings = []
     if decided["alpha_entropy"] > UNDECIDED_ENTROPY:
         warnings.append(

@@ -1,8 +1,6 @@
 """The alternating loop (paper 3.2): one step on latents and weights, then one step on the alphas."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,42 +11,19 @@ from degas_ray import checkpoint
 from degas_ray.checkpoint import State
 from degas_ray.config import PruneConfig, SearchConfig
 from degas_ray.data import Batches, Pack
-from degas_ray.errors import CheckpointError, DivergedError, InputError, Interrupted
+from degas_ray.errors import DivergedError, InputError, Interrupted
 from degas_ray.loop import OnProgress, Progress, ShouldStop, keep_memory, log_every, pick_device
 from degas_ray.search.accelerate import accelerate
 from degas_ray.search.explain import verdict
 from degas_ray.search.glo import project, reconstruction_loss, start_latents
 from degas_ray.search.prune import decidedness, prune, softmax
+from degas_ray.search.result import SearchResult, build_optimizer, identity, require_same
+from degas_ray.search.sampled import Distance, SampledSearcher
 from degas_ray.search.supernet import Supernet
 from degas_ray.space import Genotype, Space
 from degas_ray.space.operations import NONE, operation_macs, operation_parameters
 
-KIND = "search"
-ADAM_BETA2 = 0.99  # searches are short
 EPSILON = 0.01  # DARTS's length of the finite difference, over the norm of the gradient
-# Settings that may differ between a checkpoint and the run that goes on from it: they only change how it is computed.
-_FREE = {"checkpoint_seconds", "device", "compile", "mixed", "precision"}
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search found.
-
-    Args:
-        genotype: The pruned architecture.
-        alphas: Raw alphas at the end, connection -> operation -> value.
-        history: A row for each report: step, loss, decidedness, genotype, and softmax(alpha) of every connection.
-        decided: The last row's decidedness.
-        warnings: What a person should know, with the setting to change.
-        state: A checkpoint of the end.
-    """
-
-    genotype: Genotype
-    alphas: dict[str, dict[str, float]]
-    history: list[dict[str, Any]]
-    decided: dict[str, float]
-    warnings: tuple[str, ...]
-    state: State
 
 
 def search(
@@ -57,6 +32,7 @@ def search(
     *,
     seed: int,
     pruning: PruneConfig | None = None,
+    distance: Distance | None = None,
     resume: State | None = None,
     on_progress: OnProgress | None = None,
     should_stop: ShouldStop | None = None,
@@ -71,17 +47,18 @@ def search(
         pack: Images; labels are not used.
         seed: Of weights, alphas, latents, the split and the order of images.
         pruning: How alphas become a genotype.
+        distance: Judges the samples of single networks, where ``config.paths`` is ``sampled``.
         resume: What ``Progress.state()`` gave, to go on from there.
         on_progress: Told every :func:`~degas_ray.loop.log_every` steps, at the end, and before an interruption.
         should_stop: Asked after each step.
 
     Raises:
-        InputError: Where images and settings do not fit together.
+        InputError: Where images and settings do not fit together, or a judge is missing.
         CheckpointError: Where ``resume`` is of another search.
         DivergedError: When the loss becomes non-finite, with the step.
         Interrupted: When ``should_stop`` said so.
     """
-    loop = Searcher(config, pack, seed, pruning or PruneConfig())
+    loop = _loop(config, pack, seed, pruning or PruneConfig(), distance)
     if resume is not None:
         loop.restore(resume)
     every = log_every(loop.steps)
@@ -95,6 +72,16 @@ def search(
         if stop and loop.step < loop.steps:
             raise Interrupted(f"the search was stopped at step {loop.step} of {loop.steps}")
     return loop.result()
+
+
+def _loop(
+    config: SearchConfig, pack: Pack, seed: int, pruning: PruneConfig, distance: Distance | None
+) -> "Searcher | SampledSearcher":
+    if config.paths == "mixed":
+        return Searcher(config, pack, seed, pruning)
+    if distance is None:
+        raise InputError("search.paths = sampled judges samples: give search() a distance, or set search.paths=mixed")
+    return SampledSearcher(config, pack, seed, pruning, distance)
 
 
 class Searcher:
@@ -124,7 +111,7 @@ class Searcher:
         self.alpha_batches = Batches(pack, config.batch, seed + 1, indices=alpha_half, device=self.device)
         self.weights = list(self.supernet.weights())
         self.alphas = list(self.supernet.alphas.values())
-        self.weight_optimizer = _optimizer(self.weights, config)
+        self.weight_optimizer = build_optimizer(self.weights, config)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
             self.weight_optimizer, self.steps, min(config.lr_min, config.lr)
         )
@@ -136,13 +123,7 @@ class Searcher:
         self.counted = 0
         self.history: list[dict[str, Any]] = []
         self.metrics: dict[str, float] = {}
-        self._identity = {
-            "config": {k: v for k, v in config.model_dump(mode="json").items() if k not in _FREE},
-            "pruning": pruning.model_dump(mode="json"),
-            "fingerprint": pack.fingerprint,
-            "images": len(pack),
-            "seed": seed,
-        }
+        self._identity = identity(config, pruning, pack, seed)
 
     def advance(self) -> None:
         """Take one step of both kinds."""
@@ -319,7 +300,7 @@ class Searcher:
         Raises:
             CheckpointError: Where it is of another search, naming the first setting that differs.
         """
-        _same(self._identity, state.meta.get("identity"))
+        require_same(self._identity, state.meta.get("identity"))
         checkpoint.restore_module(self.supernet, state, "supernet")
         checkpoint.restore_optimizer(self.weight_optimizer, state, "weight_optimizer")
         checkpoint.restore_optimizer(self.alpha_optimizer, state, "alpha_optimizer")
@@ -332,20 +313,6 @@ class Searcher:
         self.history = list(state.meta["history"])
 
 
-def _same(mine: Mapping[str, Any], theirs: Any) -> None:
-    if not isinstance(theirs, Mapping):
-        raise CheckpointError("the checkpoint is not one of a search; resume the run that wrote it")
-    flat = [(k, v, theirs.get(k)) for k, v in mine.items() if not isinstance(v, Mapping)]
-    for section in ("config", "pruning"):
-        other = theirs.get(section)
-        flat += [(k, v, other.get(k) if isinstance(other, Mapping) else None) for k, v in mine[section].items()]
-    for key, value, other in flat:
-        if value != other:
-            raise CheckpointError(
-                f"the checkpoint has {key} = {other}, this search {value}; resume with the settings it was written with"
-            )
-
-
 def _halves(count: int, config: SearchConfig, seed: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Return the images of the weights and those of the alphas: two halves, or all twice."""
     order = np.random.default_rng([seed, count]).permutation(count)
@@ -356,12 +323,6 @@ def _halves(count: int, config: SearchConfig, seed: int) -> tuple[np.ndarray[Any
             f"{config.batch} of {min(len(half) for half in halves)}; set search.batch lower or use more images"
         )
     return halves
-
-
-def _optimizer(weights: list[nn.Parameter], config: SearchConfig) -> torch.optim.Optimizer:
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(weights, config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
-    return torch.optim.AdamW(weights, config.lr, (config.momentum, ADAM_BETA2), weight_decay=config.weight_decay)
 
 
 def _costs(space: Space, config: SearchConfig, base: int, device: torch.device) -> list[Tensor]:

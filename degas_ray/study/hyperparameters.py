@@ -25,6 +25,9 @@ RANGES: dict[str, BaseDistribution] = {
     "prune.compare": CategoricalDistribution(("alpha", "weight")),
 }
 _ADAMW_LR = FloatDistribution(5e-4, 2e-2, log=True)  # in the place of SGD's
+# Network by network there are no alphas to train, and latents stay where they begin.
+_SAMPLED = ("search.n", "search.lr", "search.lap1_share", "search.warmup")
+_REBUILD = IntDistribution(50, 400, log=True)  # of one network: fewer steps are more networks
 
 
 def tuned(config: Config) -> dict[str, BaseDistribution]:
@@ -37,12 +40,14 @@ def tuned(config: Config) -> dict[str, BaseDistribution]:
     """
     if make_strategy(config) is not None:
         return distributions(space_of(config))
-    unknown = [key for key in config.study.tune if key not in RANGES]
-    if unknown:
-        raise ConfigError(_unknown(key) for key in unknown)
-    own = flatten(config)
-    keys = config.study.tune or tuple(RANGES)
     ranges = RANGES if config.search.optimizer == "sgd" else RANGES | {"search.lr": _ADAMW_LR}
+    if config.search.paths == "sampled":
+        ranges = {key: ranges[key] for key in _SAMPLED} | {"search.rebuild_steps": _REBUILD}
+    unknown = [key for key in config.study.tune if key not in ranges]
+    if unknown:
+        raise ConfigError(_unknown(key, ranges) for key in unknown)
+    own = flatten(config)
+    keys = config.study.tune or tuple(ranges)
     return {key: _holding(ranges[key], own[key]) for key in ranges if key in keys}
 
 
@@ -76,7 +81,7 @@ def _holding(distribution: BaseDistribution, value: Any) -> BaseDistribution:
     return type(distribution)(low, high, log=distribution.log)
 
 
-def _unknown(key: str) -> str:
-    near = difflib.get_close_matches(key, RANGES, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]}?" if near else f"expected some of {', '.join(RANGES)}"
+def _unknown(key: str, ranges: Mapping[str, BaseDistribution]) -> str:
+    near = difflib.get_close_matches(key, ranges, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}?" if near else f"expected some of {', '.join(ranges)}"
     return f"study.tune: {key} is not tuned; {hint}"

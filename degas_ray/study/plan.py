@@ -3,7 +3,7 @@
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
+from torch import Tensor
 
 from degas_ray.config import Config, TrainConfig
 from degas_ray.data import SOURCES, Pack, prepare, write_pack
@@ -147,7 +148,7 @@ def _measure(
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(placement.search.threads)
-        seconds = {"search": _search_seconds(config, pack, images) * _breadth(config, trials)}
+        seconds = {"search": _search_seconds(config, pack, images, cache) * _breadth(config, trials)}
         torch.set_num_threads(placement.training.threads)
         seconds["proxy"] = _train_seconds(config.proxy, pack)
         seconds["score"] = _score_seconds(config, pack, cache)
@@ -158,15 +159,25 @@ def _measure(
     return seconds
 
 
-def _search_seconds(config: Config, pack: Pack, images: int | None) -> float:
+def _search_seconds(config: Config, pack: Pack, images: int | None, cache: Path) -> float:
     if config.study.strategy != GLO_DARTS:
         return 0.0
     # From the first step on as it is after the warm-up, and without the compiler, which pays for itself or is not used.
     settings = config.search.model_copy(update={"warmup": 0.0, "compile": "off"})
     pace = _Pace()
-    pace.run(lambda: search(settings, pack, seed=0, on_progress=pace.note, should_stop=pace.stop))
+    # The judge is timed by itself: the first steps may not get as far.
+    pace.run(lambda: search(settings, pack, seed=0, distance=_undecided, on_progress=pace.note, should_stop=pace.stop))
     epochs = config.search.steps is None and images is not None
-    return pace.seconds * (images / len(pack) if epochs and images is not None else 1.0)
+    seconds = pace.seconds * (images / len(pack) if epochs and images is not None else 1.0)
+    if config.search.paths == "sampled" and config.search.steps is not None:
+        networks = max(1, config.search.steps // config.search.rebuild_steps)
+        seconds += networks * _score_seconds(config, pack, cache) * config.search.samples / config.scores.samples
+    return seconds
+
+
+def _undecided(images: Iterable[Tensor]) -> float:
+    """Judge all alike."""
+    return float(sum(map(len, images)))
 
 
 def _train_seconds(config: TrainConfig, pack: Pack) -> float:

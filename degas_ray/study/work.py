@@ -7,7 +7,7 @@ finds its result and returns at once; killed in the middle, it goes on from its 
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from degas_ray import figures
 from degas_ray.checkpoint import load_latest, save_step
@@ -26,8 +26,18 @@ from degas_ray.data import Pack
 from degas_ray.errors import Interrupted
 from degas_ray.gan import build_generator, count_sizes, generate, load_generator, save_generator, train
 from degas_ray.gan.group import Group
-from degas_ray.loop import OnProgress, Progress, ShouldStop, log_every
-from degas_ray.scores import Extractor, Reference, Scores, load_extractor, reference_statistics, score
+from degas_ray.gan.sampling import to_uint8
+from degas_ray.loop import OnProgress, Progress, ShouldStop, log_every, pick_device
+from degas_ray.scores import (
+    Extractor,
+    Reference,
+    Scores,
+    extract,
+    kernel_distance,
+    load_extractor,
+    reference_statistics,
+    score,
+)
 from degas_ray.search import search
 from degas_ray.space import Genotype
 from degas_ray.study.milestones import Milestones
@@ -154,6 +164,7 @@ def search_work(config: Config, pack: Pack, place: Place, *, seed: int) -> Found
         pack,
         seed=seed,
         pruning=config.prune,
+        distance=_distance(config, pack, place.home) if config.search.paths == "sampled" else None,
         resume=load_latest(place.folder / "search", "search"),
         on_progress=place.watch("search", config.search.checkpoint_seconds),
         should_stop=place.should_stop,
@@ -169,6 +180,16 @@ def search_work(config: Config, pack: Pack, place: Place, *, seed: int) -> Found
     write_json(file, {**asdict(found), "genotype": str(found.genotype)})
     shutil.rmtree(place.folder / "search", ignore_errors=True)
     return found
+
+
+def _distance(config: Config, pack: Pack, home: Path) -> Callable[[Iterable[Tensor]], float]:
+    """Return the kernel distance of images to the pack's, on the study's own extractor; unbiased for few samples."""
+    extractor, reference = judge(config.scores, pack, home, pick_device(config.search.device))
+
+    def distance(images: Iterable[Tensor]) -> float:
+        return kernel_distance(extract(map(to_uint8, images), extractor).features, reference.features)
+
+    return distance
 
 
 def record_genotype(genotype: Genotype, resolution: int, place: Place) -> None:
