@@ -22,8 +22,10 @@ from degas_ray.experiments.images import classes_of, images_of, resolution_of
 from degas_ray.gan import HANDMADE, build_generator, count_sizes
 from degas_ray.gan.trainer import Trainer
 from degas_ray.scores.networks import EfficientNetLite0
+from degas_ray.search.sampled import NETWORKS
 from degas_ray.search.searcher import Searcher
 from degas_ray.space import Space, find_genotype
+from degas_ray.study.work import try_config
 
 GPU_RATE = 5.2e11
 """Multiply-adds a second: what the paper's 37 hours for its CIFAR-10 training on one TITAN X come to."""
@@ -124,15 +126,14 @@ def cost_of(experiment: Experiment) -> Cost:
 def search_cost(config: Config) -> float:
     """Return the multiply-adds of a search; of one by single networks, as if all were of middling size."""
     search = config.search
+    if search.paths == "sampled":
+        brief, what = try_config(config), _stand_in(config)
+        judged = search.samples * (_sizes(config, brief, what)[1] + _extractor_macs(config.scores.extractor))
+        return (search.steps or NETWORKS) * (_training(config, brief, what) + judged)
     steps = search.steps
     if steps is None:
         half = images_of(config) // (2 if search.arch_data == "split" else 1)
         steps = max(1, round(search.epochs * (half // search.batch)))
-    if search.paths == "sampled":
-        length = min(steps, search.rebuild_steps)
-        made = _counted(_stand_in(config), search.width, search.latent_dim, resolution_of(config), 0)[1]
-        judged = search.samples * (made + _extractor_macs(config.scores.extractor))
-        return steps // length * (length * search.batch * BACKWARD * made + judged)
     # What changes a step's cost, and nothing else, so that equal ones are counted once.
     alike = {key: getattr(search, key) for key in ("n", "normal_ops", "upsample_ops", "width", "latent_dim", "order")}
     warm, moving = (_search_step(SearchConfig.model_validate(alike), resolution_of(config), moves) for moves in (0, 1))

@@ -69,6 +69,16 @@ class Training(Section):
     settings: dict[str, Any] = Field({}, description="dotted keys over config, for this training alone")
 
 
+class Claim(Section):
+    """That one group's generators are better than another's, which the report decides."""
+
+    better: Name
+    than: Name
+    trainings: tuple[Name, ...] = Field(
+        min_length=1, description="whose distances count; those of one member are averaged"
+    )
+
+
 class _Body(Section):
     title: str
     question: str
@@ -76,6 +86,7 @@ class _Body(Section):
     config: dict[str, Any] = Field({}, description="the ordinary settings, as 'degas-ray tune --config' takes them")
     generators: dict[Name, Generators] = Field(min_length=1)
     trainings: dict[Name, Training]
+    claims: tuple[Claim, ...] = Field((), description="what the report is to decide")
 
 
 class _Numbers(Section):
@@ -104,6 +115,7 @@ class Experiment:
         tree: The settings as a nested mapping.
         generators: Groups, by name; the others are compared with the first.
         trainings: In the order in which they are done.
+        claims: What the report is to decide.
     """
 
     name: str
@@ -115,6 +127,7 @@ class Experiment:
     tree: Mapping[str, Any]
     generators: Mapping[str, Generators]
     trainings: Mapping[str, Training]
+    claims: tuple[Claim, ...] = ()
 
     @cached_property
     def config(self) -> Config:
@@ -249,6 +262,7 @@ def _experiment(file: Path, scale: str, body: _Body) -> Experiment:
         tree=body.config,
         generators=body.generators,
         trainings=body.trainings,
+        claims=body.claims,
     )
 
 
@@ -272,6 +286,13 @@ def _faults(experiment: Experiment, prefix: str) -> Iterator[str]:
             earlier = ", ".join(before) or "none"
             yield f"{path}.leaders.of: got {training.leaders.of!r}, expected an earlier training; there is: {earlier}"
         before.append(name)
+    for place, claim in enumerate(experiment.claims):
+        for named in (claim.better, claim.than):
+            if named not in experiment.generators:
+                yield f"{prefix}claims.{place}: no group {named!r}; there is: {', '.join(experiment.generators)}"
+        for named in claim.trainings:
+            if named not in experiment.trainings:
+                yield f"{prefix}claims.{place}.trainings: no {named!r}; there is: {', '.join(experiment.trainings)}"
 
 
 def _settings_faults(tree: Mapping[str, Any], settings: Mapping[str, Any], path: str) -> Iterator[str]:

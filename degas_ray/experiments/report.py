@@ -121,7 +121,8 @@ def report_on(experiment: Experiment) -> Report:
     searches = [row for row in rows if row.kind in ("search", "study")]
     if searches:
         shown.append(("What was found", [_found(row) for row in searches], FOUND))
-    sentences += [*_noise(experiment, rows), *_agreements(experiment, rows), *_stability(experiment, rows)]
+    sentences += [*_decided(experiment, rows), *_noise(experiment, rows), *_agreements(experiment, rows)]
+    sentences += _stability(experiment, rows)
     importances = list(_importance(experiment, rows))
     if importances:
         shown.append(("Share of the distance's variance, by fANOVA", importances, ("group", "setting", "share")))
@@ -232,6 +233,24 @@ def _found(row: Row) -> dict[str, Any]:
         "margin": row.margin,
         "hours": row.seconds / 3600,
     }
+
+
+def _decided(experiment: Experiment, rows: Sequence[Row]) -> Iterator[str]:
+    """Yield what the rows say of each claim: it holds, it does not, or it cannot be told."""
+    for claim in experiment.claims:
+        counted = [row for row in rows if row.training in claim.trainings and row.fid is not None]
+        better, than = ([row for row in counted if row.group == name] for name in (claim.better, claim.than))
+        if not better or not than or len({row.protocol_hash for row in (*better, *than)}) > 1:
+            continue
+        share = statistics.difference(statistics.units(better), statistics.units(than))
+        where = f"{claim.better} better than {claim.than} (training {' and '.join(claim.trainings)})"
+        numbers = f"{_against(statistics.units(better), statistics.units(than))} in the median distance"
+        if share.low is None or share.high is None:
+            yield f"**{where}: {numbers}; of one value there is no interval.**"
+        elif share.low <= 0 <= share.high:
+            yield f"**{where}: not told by these rows; {numbers}.**"
+        else:
+            yield f"**{where}: {'holds' if share.high < 0 else 'does not hold, it is worse'}; {numbers}.**"
 
 
 def _noise(experiment: Experiment, rows: Sequence[Row]) -> Iterator[str]:

@@ -1,9 +1,9 @@
 """What is known of single networks that were tried: an additive model of how good each choice of an operation is.
 
 A network is one option for each slot: every map has a slot for its direct operation, and one for its residual
-operation, or for none. The model is Bayesian linear regression on one indicator an option; the next network to try is
-the best one under a draw from what is known (Thompson sampling, 1933), so that trying shifts by itself from all options
-to the good ones.
+operation, or for none. The model is Bayesian linear regression on one indicator an option; options that are the same
+operation share a part of what they are worth. The next network to try is the best one under a draw from what is known
+(Thompson sampling, 1933), of a smaller spread, so that trying stays near the good options.
 """
 
 from dataclasses import dataclass
@@ -18,8 +18,11 @@ from degas_ray.space.operations import build_operation, operation_macs
 
 Array = NDArray[np.float64]
 Choice = tuple[int, ...]  # an option for each slot
-PRIOR = 0.1  # variance of an option's worth, in variances of the networks' (a network is some eleven options)
-NOISE = 0.5  # variance that is not the options' own: seeds, and what options do together
+# Variances of what an option is worth, of networks whose worth varies by 1 (a network is some ten options): what its
+# operation is worth anywhere, what it is worth as a direct or as a residual one, and what it is worth just here.
+ANYWHERE, IN_ROLE, HERE = 0.04, 0.04, 0.04
+NOISE = 0.3  # variance that is not the options' own: seeds, and what options do together
+EXPLORE = 0.25  # of the posterior's deviation: some dozens of networks are too few to try all that might be good
 TRIES = 1000  # for a random network that is not too large
 
 
@@ -29,11 +32,13 @@ class Slot:
 
     Args:
         target: The map.
+        residual: Whether it is that of the residual operation.
         options: Connection and operation; ``None`` for no residual operation.
         prices: What each option costs.
     """
 
     target: str
+    residual: bool
     options: tuple[tuple[str, str] | None, ...]
     prices: tuple[float, ...]
 
@@ -55,6 +60,7 @@ class PathModel:
         self.slots = tuple(_slots(space, width, base, price))
         self._limit = np.inf if limit is None else limit * _resnet(width, base, price)
         self._starts = np.cumsum([0, *(len(slot.options) for slot in self.slots)])
+        self._prior_precision = np.linalg.inv(self.prior())
         self.tried: list[tuple[Choice, float]] = []
 
     def observe(self, choice: Choice, distance: float) -> None:
@@ -72,7 +78,7 @@ class PathModel:
     def propose(self, draw: np.random.Generator) -> Choice:
         """Return the network that is best under one draw from the posterior."""
         mean, covariance = self.posterior()
-        return self._best(draw.multivariate_normal(mean, covariance, method="cholesky"))
+        return self._best(draw.multivariate_normal(mean, EXPLORE**2 * covariance, method="cholesky"))
 
     def best(self) -> Choice:
         """Return the network that is best under the posterior's mean."""
@@ -82,6 +88,15 @@ class PathModel:
         """Return what a network's operations cost."""
         return sum(slot.prices[option] for slot, option in zip(self.slots, choice, strict=True))
 
+    def prior(self) -> Array:
+        """Return the covariance [P, P] of what the options are worth before anything is known."""
+        names = [
+            (NONE if option is None else option[1], slot.residual) for slot in self.slots for option in slot.options
+        ]
+        same_op = np.array([[a[0] == b[0] for b in names] for a in names])
+        same_role = np.array([[a == b for b in names] for a in names])
+        return ANYWHERE * same_op + IN_ROLE * same_role + HERE * np.eye(len(names))
+
     def posterior(self) -> tuple[Array, Array]:
         """Return mean [P] and covariance [P, P] of what the options are worth.
 
@@ -89,7 +104,7 @@ class PathModel:
         the rest.
         """
         size = self._starts[-1]
-        precision, pull = np.eye(size) / PRIOR, np.zeros(size)
+        precision, pull = self._prior_precision.copy(), np.zeros(size)
         if self.tried:
             x = np.zeros((len(self.tried), size))
             for row, (choice, _) in zip(x, self.tried, strict=True):
@@ -166,7 +181,7 @@ def _slots(space: Space, width: int, base: int, price: str) -> list[Slot]:
                 0.0 if way is None else _price(way[1], width, way[0].stride, sizes[way[0].source], price)
                 for way in options
             )
-            found.append(Slot(target, names, prices))
+            found.append(Slot(target, None in names, names, prices))
     return found
 
 

@@ -18,7 +18,7 @@ from degas_ray.search.explain import verdict
 from degas_ray.search.glo import project, reconstruction_loss, start_latents
 from degas_ray.search.prune import decidedness, prune, softmax
 from degas_ray.search.result import SearchResult, build_optimizer, identity, require_same
-from degas_ray.search.sampled import Distance, SampledSearcher
+from degas_ray.search.sampled import SampledSearcher, Try
 from degas_ray.search.supernet import Supernet
 from degas_ray.space import Genotype, Space
 from degas_ray.space.operations import NONE, operation_macs, operation_parameters
@@ -32,7 +32,7 @@ def search(
     *,
     seed: int,
     pruning: PruneConfig | None = None,
-    distance: Distance | None = None,
+    attempt: Try | None = None,
     resume: State | None = None,
     on_progress: OnProgress | None = None,
     should_stop: ShouldStop | None = None,
@@ -47,18 +47,18 @@ def search(
         pack: Images; labels are not used.
         seed: Of weights, alphas, latents, the split and the order of images.
         pruning: How alphas become a genotype.
-        distance: Judges the samples of single networks, where ``config.paths`` is ``sampled``.
+        attempt: Tries a single network, where ``config.paths`` is ``sampled``.
         resume: What ``Progress.state()`` gave, to go on from there.
         on_progress: Told every :func:`~degas_ray.loop.log_every` steps, at the end, and before an interruption.
         should_stop: Asked after each step.
 
     Raises:
-        InputError: Where images and settings do not fit together, or a judge is missing.
+        InputError: Where images and settings do not fit together, or ``attempt`` is missing.
         CheckpointError: Where ``resume`` is of another search.
         DivergedError: When the loss becomes non-finite, with the step.
         Interrupted: When ``should_stop`` said so.
     """
-    loop = _loop(config, pack, seed, pruning or PruneConfig(), distance)
+    loop = _loop(config, pack, seed, pruning or PruneConfig(), attempt)
     if resume is not None:
         loop.restore(resume)
     every = log_every(loop.steps)
@@ -75,13 +75,13 @@ def search(
 
 
 def _loop(
-    config: SearchConfig, pack: Pack, seed: int, pruning: PruneConfig, distance: Distance | None
+    config: SearchConfig, pack: Pack, seed: int, pruning: PruneConfig, attempt: Try | None
 ) -> "Searcher | SampledSearcher":
     if config.paths == "mixed":
         return Searcher(config, pack, seed, pruning)
-    if distance is None:
-        raise InputError("search.paths = sampled judges samples: give search() a distance, or set search.paths=mixed")
-    return SampledSearcher(config, pack, seed, pruning, distance)
+    if attempt is None:
+        raise InputError("search.paths = sampled tries networks: give search() an attempt, or set search.paths=mixed")
+    return SampledSearcher(config, pack, seed, pruning, attempt)
 
 
 class Searcher:

@@ -25,9 +25,13 @@ RANGES: dict[str, BaseDistribution] = {
     "prune.compare": CategoricalDistribution(("alpha", "weight")),
 }
 _ADAMW_LR = FloatDistribution(5e-4, 2e-2, log=True)  # in the place of SGD's
-# Network by network there are no alphas to train, and latents stay where they begin.
-_SAMPLED = ("search.n", "search.lr", "search.lap1_share", "search.warmup")
-_REBUILD = IntDistribution(50, 400, log=True)  # of one network: fewer steps are more networks
+# Network by network: how many are tried, how long, and when trying turns to refining.
+_SAMPLED: dict[str, BaseDistribution] = {
+    "search.n": RANGES["search.n"],
+    "search.steps": IntDistribution(20, 60),
+    "search.try_steps": IntDistribution(25, 100, log=True),
+    "search.warmup": FloatDistribution(0.1, 0.6),
+}
 
 
 def tuned(config: Config) -> dict[str, BaseDistribution]:
@@ -42,7 +46,7 @@ def tuned(config: Config) -> dict[str, BaseDistribution]:
         return distributions(space_of(config))
     ranges = RANGES if config.search.optimizer == "sgd" else RANGES | {"search.lr": _ADAMW_LR}
     if config.search.paths == "sampled":
-        ranges = {key: ranges[key] for key in _SAMPLED} | {"search.rebuild_steps": _REBUILD}
+        ranges = _SAMPLED
     unknown = [key for key in config.study.tune if key not in ranges]
     if unknown:
         raise ConfigError(_unknown(key, ranges) for key in unknown)

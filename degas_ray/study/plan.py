@@ -3,7 +3,7 @@
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from torch import Tensor
 
 from degas_ray.config import Config, TrainConfig
 from degas_ray.data import SOURCES, Pack, prepare, write_pack
@@ -21,6 +20,7 @@ from degas_ray.gan import build_generator, generate, train
 from degas_ray.loop import Progress
 from degas_ray.scores import extract, load_extractor
 from degas_ray.search import search
+from degas_ray.search.sampled import NETWORKS
 from degas_ray.space import Space, count_parameters
 from degas_ray.study.estimate import makespan
 from degas_ray.study.hyperparameters import own_values, tuned
@@ -28,6 +28,7 @@ from degas_ray.study.jobs import Resources
 from degas_ray.study.placement import Placement, place
 from degas_ray.study.proposals import Proposals
 from degas_ray.study.strategies import GLO_DARTS, make_strategy
+from degas_ray.study.work import try_config
 
 SAMPLE_IMAGES = 512  # enough to measure a step, cheap to read
 MEASURED = 6  # steps of each loop
@@ -162,22 +163,16 @@ def _measure(
 def _search_seconds(config: Config, pack: Pack, images: int | None, cache: Path) -> float:
     if config.study.strategy != GLO_DARTS:
         return 0.0
+    if config.search.paths == "sampled":
+        tried = _train_seconds(try_config(config), pack)
+        judged = _score_seconds(config, pack, cache) * config.search.samples / config.scores.samples
+        return (config.search.steps or NETWORKS) * (tried + judged)
     # From the first step on as it is after the warm-up, and without the compiler, which pays for itself or is not used.
     settings = config.search.model_copy(update={"warmup": 0.0, "compile": "off"})
     pace = _Pace()
-    # The judge is timed by itself: the first steps may not get as far.
-    pace.run(lambda: search(settings, pack, seed=0, distance=_undecided, on_progress=pace.note, should_stop=pace.stop))
+    pace.run(lambda: search(settings, pack, seed=0, on_progress=pace.note, should_stop=pace.stop))
     epochs = config.search.steps is None and images is not None
-    seconds = pace.seconds * (images / len(pack) if epochs and images is not None else 1.0)
-    if config.search.paths == "sampled" and config.search.steps is not None:
-        networks = max(1, config.search.steps // config.search.rebuild_steps)
-        seconds += networks * _score_seconds(config, pack, cache) * config.search.samples / config.scores.samples
-    return seconds
-
-
-def _undecided(images: Iterable[Tensor]) -> float:
-    """Judge all alike."""
-    return float(sum(map(len, images)))
+    return pace.seconds * (images / len(pack) if epochs and images is not None else 1.0)
 
 
 def _train_seconds(config: TrainConfig, pack: Pack) -> float:

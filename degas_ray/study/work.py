@@ -5,9 +5,10 @@ finds its result and returns at once; killed in the middle, it goes on from its 
 """
 
 import json
+import math
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -17,16 +18,15 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from degas_ray import figures
 from degas_ray.checkpoint import load_latest, save_step
 from degas_ray.config import Config, ScoresConfig, TrainConfig
 from degas_ray.data import Pack
-from degas_ray.errors import Interrupted
+from degas_ray.errors import DivergedError, Interrupted
 from degas_ray.gan import build_generator, count_sizes, generate, load_generator, save_generator, train
 from degas_ray.gan.group import Group
-from degas_ray.gan.sampling import to_uint8
 from degas_ray.loop import OnProgress, Progress, ShouldStop, log_every, pick_device
 from degas_ray.scores import (
     Extractor,
@@ -164,7 +164,7 @@ def search_work(config: Config, pack: Pack, place: Place, *, seed: int) -> Found
         pack,
         seed=seed,
         pruning=config.prune,
-        distance=_distance(config, pack, place.home) if config.search.paths == "sampled" else None,
+        attempt=_attempt(config, pack, place.home) if config.search.paths == "sampled" else None,
         resume=load_latest(place.folder / "search", "search"),
         on_progress=place.watch("search", config.search.checkpoint_seconds),
         should_stop=place.should_stop,
@@ -182,14 +182,33 @@ def search_work(config: Config, pack: Pack, place: Place, *, seed: int) -> Found
     return found
 
 
-def _distance(config: Config, pack: Pack, home: Path) -> Callable[[Iterable[Tensor]], float]:
-    """Return the kernel distance of images to the pack's, on the study's own extractor; unbiased for few samples."""
+def try_config(config: Config) -> TrainConfig:
+    """Return the settings under which a search by single networks tries one: the proxy's, but small and short."""
+    search = config.search
+    sizes = {"width": search.width, "critic_width": search.width, "latent_dim": search.latent_dim}
+    lengths = {"steps": search.try_steps, "batch": search.batch, "generator_batch": 2 * search.batch}
+    plain = {"supervised": False, "milestones": (), "ema": 0.0, "device": search.device}
+    return config.proxy.model_copy(update={**sizes, **lengths, **plain})
+
+
+def _attempt(config: Config, pack: Pack, home: Path) -> Callable[[Genotype, int], float]:
+    """Return what tries a network: a short adversarial training, and the kernel distance of a few samples.
+
+    That distance is unbiased, however few they are. A training that diverges is infinitely far.
+    """
+    brief = try_config(config)
     extractor, reference = judge(config.scores, pack, home, pick_device(config.search.device))
 
-    def distance(images: Iterable[Tensor]) -> float:
-        return kernel_distance(extract(map(to_uint8, images), extractor).features, reference.features)
+    def attempt(genotype: Genotype, seed: int) -> float:
+        generator = build_generator(genotype, brief, pack.resolution, seed=derive(seed, "weights"))
+        try:
+            train(brief, generator, pack, seed=seed)
+        except DivergedError:
+            return math.inf
+        images = generate(generator, config.search.samples, seed=derive(seed, "samples"), batch=config.scores.batch)
+        return kernel_distance(extract(images, extractor).features, reference.features)
 
-    return distance
+    return attempt
 
 
 def record_genotype(genotype: Genotype, resolution: int, place: Place) -> None:

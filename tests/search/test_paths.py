@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 
 from degas_ray.config import TrainConfig
 from degas_ray.gan import build_generator, count_sizes
-from degas_ray.search.paths import NOISE, PRIOR, PathModel
+from degas_ray.search.paths import NOISE, PathModel
 from degas_ray.space import Space
 
 SMALL = Space(1, ("conv_3x3", "skip_connect"), ("deconv_4x4", "up_conv_3x3"))
@@ -70,6 +70,7 @@ def test_random_networks_keep_to_the_limit() -> None:
 
 
 def test_the_posterior_is_ridge_regression_on_normal_scores() -> None:
+    """In the coordinates in which the prior is the same in all directions."""
     known, draw = model(), np.random.default_rng(1)
     for distance in (5.0, 1.0, 3.0, 2.0, 900.0):
         known.observe(known.random(draw), distance)
@@ -80,8 +81,27 @@ def test_the_posterior_is_ridge_regression_on_normal_scores() -> None:
             row[place + option] = 1
             place += len(slot.options)
     worth = -norm.ppf((np.array([4, 1, 3, 2, 5]) - 0.5) / 5)
-    expected = Ridge(alpha=NOISE / PRIOR, fit_intercept=False).fit(x, worth).coef_
+    root = np.linalg.cholesky(known.prior())
+    expected = root @ Ridge(alpha=NOISE, fit_intercept=False).fit(x @ root, worth).coef_
     assert known.posterior()[0] == pytest.approx(expected)
+
+
+def test_an_operation_tells_of_itself_elsewhere() -> None:
+    """What is seen of deconv_4x4 in one place is believed of it in others, less so, and not of up_conv_3x3."""
+    known = model()
+    covariance = known.prior()
+    names = [(option, slot.residual) for slot in known.slots for option in slot.options]
+    places = {name: place for place, name in enumerate(names)}
+    at = places[("N1a->U1", "deconv_4x4"), False]
+    alike, other_role, other = (
+        covariance[at, places[name]]
+        for name in (
+            (("N2a->U2", "deconv_4x4"), False),
+            (("U1->U2", "deconv_4x4"), True),
+            (("N1a->U1", "up_conv_3x3"), False),
+        )
+    )
+    assert covariance[at, at] > alike > other_role > other == 0
 
 
 def test_nothing_known_is_nothing_preferred() -> None:

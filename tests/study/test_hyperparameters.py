@@ -65,11 +65,9 @@ def test_adamw_has_a_range_of_its_own() -> None:
 
 def test_network_by_network_only_what_counts_there_is_tuned() -> None:
     ranges = tuned(resolve(sets=["dataset=fashion-mnist"]))
-    keys = ["search.n", "search.lr", "search.lap1_share", "search.warmup", "search.rebuild_steps"]
+    keys = ["search.n", "search.steps", "search.try_steps", "search.warmup"]
     assert list(ranges) == keys
-    assert own_values(resolve(sets=["dataset=fashion-mnist"])) == dict(
-        zip(keys, (1, 3e-3, 0.5, 0.33, 200), strict=True)
-    )
+    assert own_values(resolve(sets=["dataset=fashion-mnist"])) == dict(zip(keys, (1, 40, 50, 0.3), strict=True))
     with pytest.raises(ConfigError, match=r"search\.alpha_lr is not tuned; expected some of|did you mean"):
         tuned(resolve(sets=["study.tune=[search.alpha_lr]"]))
 
