@@ -1,0 +1,99 @@
+"""What predicts a proxy training's score without a critic: the reconstruction loss, or the samples of a rebuilt network?
+
+Takes the generators that an experiment trained, rebuilds each alone from fixed latents (the loss of the mixed search, no
+mixture), and prints Spearman's correlation of two signals with the experiment's distances.
+
+    python -m benchmarks.search_signals
+    python -m benchmarks.search_signals --experiment searched-against-random-photos --steps 100
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from degas_ray.config import TrainConfig
+from degas_ray.data import Batches, Pack, prepare
+from degas_ray.experiments import find_experiment, load_experiment
+from degas_ray.experiments.run import current_rows
+from degas_ray.experiments.statistics import Estimate, rank_agreement
+from degas_ray.gan import build_generator
+from degas_ray.gan.sampling import to_uint8
+from degas_ray.scores import extract, kernel_distance, load_extractor, reference_statistics
+from degas_ray.search.glo import project, reconstruction_loss, start_latents
+
+IMAGES, SAMPLES, LR, SHARE = 8192, 1000, 3e-3, 0.5
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiment", default="searched-against-random")
+    parser.add_argument("--training", default="proxy")
+    parser.add_argument("--groups", nargs="+", default=["random", "resnet", "published"])
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--home", type=Path, default=Path("degas-runs"))
+    args = parser.parse_args()
+    experiment = load_experiment(find_experiment(args.experiment, Path("experiments")))
+    judged = [
+        row
+        for row in current_rows(experiment)
+        if row.training == args.training and row.group in args.groups and row.fid is not None
+    ]
+    pack = prepare(experiment.config.dataset, args.home)
+    width = experiment.training(args.training).full.width
+    signals: dict[str, dict[str, float]] = {"reconstruction loss": {}, "distance of samples": {}}
+    for genotype in dict.fromkeys(row.genotype for row in judged):
+        loss, distance = rebuild(genotype, pack, args.home, width, args.steps)
+        signals["reconstruction loss"][genotype], signals["distance of samples"][genotype] = loss, distance
+    found = {}
+    for name, values in signals.items():
+        measured = [replace(row, fid=values[row.genotype]) for row in judged]
+        found[name] = spearman(rank_agreement(judged, measured))
+    facts = {"experiment": args.experiment, "training": args.training, "steps": args.steps, "spearman": found}
+    print(json.dumps({**facts, "generators": len(signals["reconstruction loss"])}, indent=2))
+
+
+def spearman(found: Estimate | None) -> dict[str, float | None]:
+    """Return a correlation with its interval."""
+    assert found is not None, "there are enough generators"
+    return {"value": round(found.value, 2), "low": round(found.low or 0.0, 2), "high": round(found.high or 0.0, 2)}
+
+
+def rebuild(genotype: str, pack: Pack, home: Path, width: int, steps: int) -> tuple[float, float]:
+    """Return the reconstruction loss at the end, and the kernel distance of samples from new latents."""
+    config = TrainConfig(width=width, latent_dim=128)
+    generator = build_generator(genotype, config, pack.resolution).train()
+    latents = start_latents(pack.images[:IMAGES], config.latent_dim, "pca", 0)
+    batches, weights = Batches(pack.images[:IMAGES], 32, 0), list(generator.parameters())
+    adam, losses = torch.optim.Adam(weights, LR), []
+    for step in range(steps):
+        adam.param_groups[0]["lr"] = LR * (1 - step / steps)
+        batch = batches.next()
+        loss = reconstruction_loss(generator(latents[batch.indices]), batch.images, SHARE).mean()
+        adam.zero_grad(set_to_none=True)
+        loss.backward()
+        adam.step()
+        losses.append(float(loss.detach()))
+    extractor = load_extractor("efficientnet-lite0", home / "cache")
+    reference = reference_statistics(pack, extractor, count=2000, cache=home / "cache")
+    images = [to_uint8(made) for made in samples(generator, latents)]
+    return sum(losses[-30:]) / 30, kernel_distance(extract(images, extractor).features, reference.features)
+
+
+def samples(generator: nn.Module, latents: Tensor) -> list[Tensor]:
+    """Return images from latents drawn from the Gaussian that fits those of the images (GLO's way)."""
+    draw = torch.Generator().manual_seed(0)
+    root = torch.linalg.cholesky(torch.cov(latents.T.double()) + 1e-6 * torch.eye(latents.shape[1])).float()
+    with torch.no_grad():
+        return [
+            generator(project(latents.mean(0) + torch.randn(100, latents.shape[1], generator=draw) @ root.T))
+            for _ in range(SAMPLES // 100)
+        ]
+
+
+if __name__ == "__main__":
+    main()
