@@ -1,20 +1,20 @@
-"""What predicts a proxy training's score without a critic: the reconstruction loss, or the samples of a rebuilt network?
+"""What predicts a proxy training's score without a critic: how well a network rebuilds images, or what it makes anew?
 
-Takes the generators that an experiment trained, rebuilds each alone from fixed latents (the loss of the mixed search, no
-mixture), and prints Spearman's correlation of two signals with the experiment's distances.
+Rebuilds each generator of an experiment alone, from fixed latents (the loss of the mixed search, but no mixture), and
+prints Spearman's correlation of both signals with the experiment's distances, with bootstrap intervals.
 
     python -m benchmarks.search_signals
     python -m benchmarks.search_signals --experiment searched-against-random-photos --steps 100
 """
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.timing import report
 from degas_ray.config import TrainConfig
 from degas_ray.data import Batches, Pack, prepare
 from degas_ray.experiments import find_experiment, load_experiment
@@ -54,7 +54,7 @@ def main() -> None:
         measured = [replace(row, fid=values[row.genotype]) for row in judged]
         found[name] = spearman(rank_agreement(judged, measured))
     facts = {"experiment": args.experiment, "training": args.training, "steps": args.steps, "spearman": found}
-    print(json.dumps({**facts, "generators": len(signals["reconstruction loss"])}, indent=2))
+    report({**facts, "generators": len(signals["reconstruction loss"])})
 
 
 def spearman(found: Estimate | None) -> dict[str, float | None]:
