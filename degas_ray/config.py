@@ -236,10 +236,10 @@ DATASET_DEFAULTS: dict[str, dict[str, Any]] = {"digits": {"proxy": _LABELS, "ful
 # (docs/evidence.md).
 _SAMPLED: dict[str, Any] = {
     "paths": "sampled",
-    "steps": 40,
+    "steps": 16,
+    "try_steps": 80,
     "width": 8,
     "batch": 16,
-    "warmup": 0.3,
     "cost": "parameters",
     "cost_limit": 1.0,
 }

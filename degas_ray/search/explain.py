@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from degas_ray.config import SearchConfig
 
 UNDECIDED_ENTROPY = 0.8
-UNKNOWN_ENTROPY = 0.97  # of a search by single networks, which need not decide what makes no difference
+FEW_NETWORKS = 10  # of a search by single networks, below which it hardly knows more than at first
 SKIP_COLLAPSE = 2 / 3
 
 
@@ -17,11 +17,11 @@ def verdict(decided: Mapping[str, float], config: SearchConfig) -> tuple[str, ..
         config: The search's settings.
     """
     if config.paths == "sampled":
-        if decided["alpha_entropy"] <= UNKNOWN_ENTROPY:
+        if config.steps is None or config.steps >= FEW_NETWORKS:
             return ()
         return (
-            f"little is known of most operations yet: the entropy of the alphas is {decided['alpha_entropy']:.0%} of "
-            f"the uniform one. Raise search.steps (now {config.steps}) to try more of them.",
+            f"{config.steps} networks tell little of what operations are worth. Raise search.steps to {FEW_NETWORKS} or "
+            "more.",
         )
     warnings = []
     if decided["alpha_entropy"] > UNDECIDED_ENTROPY:

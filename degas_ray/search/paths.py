@@ -2,8 +2,9 @@
 
 A network is one option for each slot: every map has a slot for its direct operation, and one for its residual
 operation, or for none. The model is Bayesian linear regression on one indicator an option; options that are the same
-operation share a part of what they are worth. The next network to try is the best one under a draw from what is known
-(Thompson sampling, 1933), of a smaller spread, so that trying stays near the good options.
+operation share a part of what they are worth, and at first multiply-adds are believed to be worth something. The next
+network to try is the best one under a draw from what is known (Thompson sampling, 1933), of a smaller spread, so that
+trying stays near the good options.
 """
 
 from dataclasses import dataclass
@@ -21,6 +22,11 @@ Choice = tuple[int, ...]  # an option for each slot
 # Variances of what an option is worth, of networks whose worth varies by 1 (a network is some ten options): what its
 # operation is worth anywhere, what it is worth as a direct or as a residual one, and what it is worth just here.
 ANYWHERE, IN_ROLE, HERE = 0.04, 0.04, 0.04
+LEVEL = 10.0  # variance of what all have in common: scores are relative to those that were tried
+# What multiply-adds are believed to be worth at first, and the variance of that: the rank correlation of multiply-adds
+# per weight with the scores of generators trained alike. Using every weight at more pixels trains better.
+BELIEF, DOUBT = 1.0, 0.02
+DRAWN = 256  # random networks, which say how much multiply-adds vary
 NOISE = 0.3  # variance that is not the options' own: seeds, and what options do together
 EXPLORE = 0.25  # of the posterior's deviation: some dozens of networks are too few to try all that might be good
 TRIES = 1000  # for a random network that is not too large
@@ -53,13 +59,18 @@ class PathModel:
         price: What is limited: ``parameters`` or ``macs``.
         limit: Most that a network may cost, in multiples of what the residual blocks of CT-GAN's hand-designed
             generator cost at the same width; ``None`` for no limit.
+        belief: What a standard deviation of random networks' multiply-adds is worth before anything is known.
     """
 
-    def __init__(self, space: Space, *, width: int, base: int, price: str, limit: float | None) -> None:
+    def __init__(
+        self, space: Space, *, width: int, base: int, price: str, limit: float | None, belief: float = BELIEF
+    ) -> None:
         self.space = space
         self.slots = tuple(_slots(space, width, base, price))
         self._limit = np.inf if limit is None else limit * _resnet(width, base, price)
         self._starts = np.cumsum([0, *(len(slot.options) for slot in self.slots)])
+        self._macs = self._compute(width, base)
+        self._believed = np.append(belief * self._macs, 0.0)
         self._prior_precision = np.linalg.inv(self.prior())
         self.tried: list[tuple[Choice, float]] = []
 
@@ -89,13 +100,17 @@ class PathModel:
         return sum(slot.prices[option] for slot, option in zip(self.slots, choice, strict=True))
 
     def prior(self) -> Array:
-        """Return the covariance [P, P] of what the options are worth before anything is known."""
+        """Return the covariance [P + 1, P + 1] at first: of what the options are worth, and of the level."""
         names = [
             (NONE if option is None else option[1], slot.residual) for slot in self.slots for option in slot.options
         ]
         same_op = np.array([[a[0] == b[0] for b in names] for a in names])
         same_role = np.array([[a == b for b in names] for a in names])
-        return ANYWHERE * same_op + IN_ROLE * same_role + HERE * np.eye(len(names))
+        covariance = np.full((len(names) + 1, len(names) + 1), 0.0)
+        covariance[:-1, :-1] = ANYWHERE * same_op + IN_ROLE * same_role + HERE * np.eye(len(names))
+        covariance[:-1, :-1] += DOUBT * np.outer(self._macs, self._macs)
+        covariance[-1, -1] = LEVEL
+        return covariance
 
     def posterior(self) -> tuple[Array, Array]:
         """Return mean [P] and covariance [P, P] of what the options are worth.
@@ -103,18 +118,26 @@ class PathModel:
         Distances count by rank alone, as normal scores, so that one network that fails altogether does not outweigh
         the rest.
         """
-        size = self._starts[-1]
-        precision, pull = self._prior_precision.copy(), np.zeros(size)
+        precision, pull = self._prior_precision.copy(), self._prior_precision @ self._believed
         if self.tried:
-            x = np.zeros((len(self.tried), size))
+            x = np.zeros((len(self.tried), len(pull)))
+            x[:, -1] = 1
             for row, (choice, _) in zip(x, self.tried, strict=True):
                 row[self._starts[:-1] + np.asarray(choice)] = 1
             ranks = rankdata([distance for _, distance in self.tried])
             worth = -norm.ppf((ranks - 0.5) / len(ranks))
             precision += x.T @ x / NOISE
-            pull = x.T @ worth / NOISE
+            pull = pull + x.T @ worth / NOISE
         covariance = np.linalg.inv(precision)
-        return np.asarray(covariance @ pull, float), (covariance + covariance.T) / 2
+        mean = np.asarray(covariance @ pull, float)
+        return mean[:-1], ((covariance + covariance.T) / 2)[:-1, :-1]
+
+    def _compute(self, width: int, base: int) -> Array:
+        """Return the options' multiply-adds [P], in standard deviations of random networks', less their slot's mean."""
+        macs = [np.array(slot.prices) for slot in _slots(self.space, width, base, "macs")]
+        draw = np.random.default_rng(0)
+        drawn = [sum(each[option] for each, option in zip(macs, self.random(draw), strict=True)) for _ in range(DRAWN)]
+        return np.concatenate([each - each.mean() for each in macs]) / max(1.0, float(np.std(drawn)))
 
     def alphas(self) -> dict[str, dict[str, float]]:
         """Return what every operation is worth, in standard deviations of what is not known of it, by connection."""

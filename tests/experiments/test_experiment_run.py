@@ -11,9 +11,10 @@ from click.testing import CliRunner, Result
 from tiny_study import GAN, SMALL
 
 from degas_ray.cli.main import main
-from degas_ray.errors import InputError, Interrupted
+from degas_ray.errors import ConfigError, InputError, Interrupted
 from degas_ray.experiments import cost_of, list_experiments, load_experiment, report_on, run_experiment
-from degas_ray.experiments.rows import read_rows, write_rows
+from degas_ray.experiments.report import _decided
+from degas_ray.experiments.rows import Row, read_rows, write_rows
 from degas_ray.experiments.run import Watch
 
 TINY = {
@@ -158,6 +159,47 @@ def test_report_is_made_of_the_rows_alone(done: Path, folder: Path, tmp_path: Pa
     assert (tmp_path / "evidence" / "tiny.svg").read_text().startswith("<?xml")
     facts = json.loads(run("experiment", "report", "tiny", "--folder", folder, "--json").stdout)
     assert facts["reports"][0]["rows"] == ROWS
+
+
+def test_claims_are_decided_by_the_interval_of_the_difference(folder: Path) -> None:
+    claims = [
+        {"better": "random", "than": than, "trainings": ["proxy", "leaders"]} for than in ("searched", "designed")
+    ]
+    file = folder / "claims.yml"  # not among those that the report finds by itself
+    file.write_text(yaml.safe_dump({**TINY, "claims": claims}, sort_keys=False))
+    experiment = load_experiment(file)
+
+    def rows(group: str, *distances: float) -> list[Row]:
+        return [
+            Row(f"{group}{k}", "training", group, str(k), "completed", "digits", training="proxy", fid=distance)
+            for k, distance in enumerate(distances)
+        ]
+
+    near, far = (90.0, 95.0, 100.0, 105.0), (290.0, 300.0, 310.0, 320.0)
+    for others, verdict in ((far, "holds"), (near, "not told by these rows"), ((9.0, 10.0, 11.0), "does not hold")):
+        said = list(_decided(experiment, rows("random", *near) + rows("searched", *others)))
+        assert len(said) == 1  # nothing is known of the designed one
+        assert said[0].startswith(f"**random better than searched (training proxy and leaders): {verdict}")
+    (alone,) = _decided(experiment, rows("random", *near) + rows("designed", 200.0))
+    assert "-51.2 % in the median distance; of one value there is no interval" in alone
+    # A leader's further seeds count for it, once.
+    again = [replace(row, training="leaders", fid=80.0) for row in rows("random", *near)[:1]]
+    (pooled,) = _decided(experiment, rows("random", *near) + again + rows("designed", 200.0))
+    assert "-51.2 %" in pooled  # (90 + 80) / 2 is below the median still
+
+
+def test_claims_name_what_there_is(tmp_path: Path) -> None:
+    file = tmp_path / "claims.yaml"
+    file.write_text(
+        yaml.safe_dump(
+            {**TINY, "claims": [{"better": "fuond", "than": "random", "trainings": ["prxy"]}]}, sort_keys=False
+        )
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(file)
+    told = "\n".join(caught.value.faults)
+    assert "claims.0: no group 'fuond'; there is: searched, random, designed, again" in told
+    assert "claims.0.trainings: no 'prxy'; there is: proxy, leaders, labelled" in told
 
 
 def test_rows_of_earlier_settings_are_left_out(done: Path, folder: Path, tmp_path: Path) -> None:

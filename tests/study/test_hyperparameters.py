@@ -67,7 +67,7 @@ def test_network_by_network_only_what_counts_there_is_tuned() -> None:
     ranges = tuned(resolve(sets=["dataset=fashion-mnist"]))
     keys = ["search.n", "search.steps", "search.try_steps", "search.warmup"]
     assert list(ranges) == keys
-    assert own_values(resolve(sets=["dataset=fashion-mnist"])) == dict(zip(keys, (1, 40, 50, 0.3), strict=True))
+    assert own_values(resolve(sets=["dataset=fashion-mnist"])) == dict(zip(keys, (1, 20, 80, 0.2), strict=True))
     with pytest.raises(ConfigError, match=r"search\.alpha_lr is not tuned; expected some of|did you mean"):
         tuned(resolve(sets=["study.tune=[search.alpha_lr]"]))
 

@@ -12,7 +12,7 @@ from degas_ray.config import Config
 from degas_ray.data import Pack, prepare
 from degas_ray.errors import Interrupted
 from degas_ray.space import Genotype, Space
-from degas_ray.study.work import Place, scoring_work, search_work, training_work
+from degas_ray.study.work import Place, scoring_work, search_work, training_work, try_config
 
 GENOTYPE = Space().random(1)
 
@@ -58,6 +58,31 @@ def test_an_interrupted_search_ends_where_an_undisturbed_one_does(home: Path, pa
     assert search_work(config, pack, place, seed=3) == undisturbed
     assert dict(parts.series("search/loss")) == dict(whole.series("search/loss"))
     assert not (tmp_path / "b" / "search").exists()
+
+
+def test_an_interrupted_search_by_single_networks_ends_where_an_undisturbed_one_does(
+    home: Path, pack: Pack, tmp_path: Path
+) -> None:
+    """Each network really is trained, and its samples judged."""
+    small = {"search__steps": 5, "search__try_steps": 2, "search__samples": 10}
+    config = tiny_config(search__paths="sampled", search__cost_limit=1.0, **small)
+    whole, notes = Notes(), Notes()
+    undisturbed = search_work(config, pack, Place(home, tmp_path / "a", whole), seed=3)
+    place = Place(home, tmp_path / "b", notes)
+    with pytest.raises(Interrupted):
+        search_work(config, pack, replace(place, should_stop=after(3)), seed=3)
+    assert search_work(config, pack, place, seed=3) == undisturbed
+    distances = [row["search/distance"] for _, row in whole.rows if "search/distance" in row]
+    assert len(set(distances)) == 5
+    assert distances == [row["search/distance"] for _, row in notes.rows if "search/distance" in row]
+
+
+def test_a_try_is_the_proxy_made_small() -> None:
+    config = tiny_config(search__paths="sampled", search__try_steps=7, search__width=3, proxy__framework="sngan")
+    brief = try_config(config)
+    assert (brief.steps, brief.width, brief.critic_width, brief.framework) == (7, 3, 3, "sngan")
+    assert (brief.batch, brief.generator_batch) == (16, 32)
+    assert (brief.lr, brief.critic_steps) == (config.proxy.lr, config.proxy.critic_steps)
 
 
 def test_an_interrupted_training_ends_where_an_undisturbed_one_does(home: Path, pack: Pack, tmp_path: Path) -> None:
