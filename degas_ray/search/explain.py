@@ -20,8 +20,8 @@ def verdict(decided: Mapping[str, float], config: SearchConfig) -> tuple[str, ..
         if config.steps is None or config.steps >= FEW_NETWORKS:
             return ()
         return (
-            f"{config.steps} networks tell little of what operations are worth. Raise search.steps to {FEW_NETWORKS} or "
-            "more.",
+            f"{config.steps} networks tell little of what operations are worth. "
+            f"Raise search.steps to {FEW_NETWORKS} or more.",
         )
     warnings = []
     if decided["alpha_entropy"] > UNDECIDED_ENTROPY:

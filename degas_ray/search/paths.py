@@ -23,8 +23,8 @@ Choice = tuple[int, ...]  # an option for each slot
 # operation is worth anywhere, what it is worth as a direct or as a residual one, and what it is worth just here.
 ANYWHERE, IN_ROLE, HERE = 0.04, 0.04, 0.04
 LEVEL = 10.0  # variance of what all have in common: scores are relative to those that were tried
-# What multiply-adds are believed to be worth at first, and the variance of that: the rank correlation of multiply-adds
-# per weight with the scores of generators trained alike. Using every weight at more pixels trains better.
+# What a standard deviation of multiply-adds is believed to be worth at first, and the variance of that. The belief is
+# strong because a try is shorter than what it stands for and flatters networks that learn fast (docs/method.md).
 BELIEF, DOUBT = 1.0, 0.02
 DRAWN = 256  # random networks, which say how much multiply-adds vary
 NOISE = 0.3  # variance that is not the options' own: seeds, and what options do together
