@@ -62,6 +62,9 @@ class SearchConfig(Section):
     cost_limit: Positive | None = Field(
         None, description="sampled: largest cost of a network, in those of the hand-designed ResNet's blocks"
     )
+    belief: NonNegative = Field(
+        3.0, description="sampled: worth of multiply-adds before any try, their deviation in deviations of scores"
+    )
     batch: Count = Field(32, description="images a half-step (paper: 64)")
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="of the weights (paper: sgd)")
     lr: Positive = Field(0.1, description="rate of the weights (paper: 0.3 CIFAR-10, 0.03 STL-10 and CelebA)")

@@ -23,9 +23,7 @@ Choice = tuple[int, ...]  # an option for each slot
 # operation is worth anywhere, what it is worth as a direct or as a residual one, and what it is worth just here.
 ANYWHERE, IN_ROLE, HERE = 0.04, 0.04, 0.04
 LEVEL = 10.0  # variance of what all have in common: scores are relative to those that were tried
-# What a standard deviation of multiply-adds is believed to be worth at first, and the variance of that. The belief is
-# strong because a try is shorter than what it stands for and flatters networks that learn fast (docs/method.md).
-BELIEF, DOUBT = 1.0, 0.02
+DOUBT = 0.02  # variance of what multiply-adds are worth, about what is believed
 DRAWN = 256  # random networks, which say how much multiply-adds vary
 NOISE = 0.3  # variance that is not the options' own: seeds, and what options do together
 EXPLORE = 0.25  # of the posterior's deviation: some dozens of networks are too few to try all that might be good
@@ -62,9 +60,7 @@ class PathModel:
         belief: What a standard deviation of random networks' multiply-adds is worth before anything is known.
     """
 
-    def __init__(
-        self, space: Space, *, width: int, base: int, price: str, limit: float | None, belief: float = BELIEF
-    ) -> None:
+    def __init__(self, space: Space, *, width: int, base: int, price: str, limit: float | None, belief: float) -> None:
         self.space = space
         self.slots = tuple(_slots(space, width, base, price))
         self._limit = np.inf if limit is None else limit * _resnet(width, base, price)

@@ -46,7 +46,12 @@ class SampledSearcher:
         self.steps, self.step = config.steps or NETWORKS, 0
         space = Space(config.n, config.normal_ops, config.upsample_ops)
         self.model = PathModel(
-            space, width=config.width, base=pack.resolution // 8, price=config.cost, limit=config.cost_limit
+            space,
+            width=config.width,
+            base=pack.resolution // 8,
+            price=config.cost,
+            limit=config.cost_limit,
+            belief=config.belief,
         )
         self.history: list[dict[str, Any]] = []
         self.metrics: dict[str, float] = {}

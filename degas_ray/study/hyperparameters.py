@@ -31,6 +31,7 @@ _SAMPLED: dict[str, BaseDistribution] = {
     "search.steps": IntDistribution(10, 40),
     "search.try_steps": IntDistribution(40, 160, log=True),
     "search.warmup": FloatDistribution(0.1, 0.6),
+    "search.belief": FloatDistribution(0.0, 6.0),
 }
 
 

@@ -65,9 +65,9 @@ def test_adamw_has_a_range_of_its_own() -> None:
 
 def test_network_by_network_only_what_counts_there_is_tuned() -> None:
     ranges = tuned(resolve(sets=["dataset=fashion-mnist"]))
-    keys = ["search.n", "search.steps", "search.try_steps", "search.warmup"]
+    keys = ["search.n", "search.steps", "search.try_steps", "search.warmup", "search.belief"]
     assert list(ranges) == keys
-    assert own_values(resolve(sets=["dataset=fashion-mnist"])) == dict(zip(keys, (1, 20, 80, 0.2), strict=True))
+    assert own_values(resolve(sets=["dataset=fashion-mnist"])) == dict(zip(keys, (1, 16, 80, 0.2, 3.0), strict=True))
     with pytest.raises(ConfigError, match=r"search\.alpha_lr is not tuned; expected some of|did you mean"):
         tuned(resolve(sets=["study.tune=[search.alpha_lr]"]))
 
