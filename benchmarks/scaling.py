@@ -118,13 +118,7 @@ class Watch:
 def settings(trials: int, concurrent: int) -> Config:
     """Return a study of so many trials, with the embedded images."""
     share = min(1.0, 2.0 / concurrent)  # that many trials fit on two cores
-    sets = (
-        "search.paths=mixed",
-        f"study.trials={trials}",
-        f"study.concurrent={concurrent}",
-        f"study.cpus={share}",
-        "scores.samples=64",
-    )
+    sets = (f"study.trials={trials}", f"study.concurrent={concurrent}", f"study.cpus={share}", "scores.samples=64")
     return resolve(sets=[*sets, "study.rerank.top=0", "study.promote=false"])
 
 

@@ -25,7 +25,6 @@ from degas_ray.study.work import judge
 from degas_ray.tracking import open_tracking
 
 SHORT = (
-    "search.paths=mixed",
     "search.steps=2",
     "search.width=4",
     "search.batch=8",

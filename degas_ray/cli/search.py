@@ -27,15 +27,15 @@ from degas_ray.cli.watch import loop_progress
     cls=Verb,
     examples={
         "search": "the embedded digits",
-        "search --dataset fashion-mnist --steps 60 -n 2 --json": "longer, two normal maps a stage, facts as JSON",
-        "search --set search.paths=mixed": "the paper's own search, without a critic",
+        "search --dataset fashion-mnist --steps 2000 -n 2 --json": "longer, two normal maps a stage, facts as JSON",
+        "search --set search.paths=sampled": "network by network, in the place of all at once",
         "search --dataset folder:photos --resolution 32 --name photos": "your own images",
         "search --resume photos": "go on with a search that was stopped",
     },
 )
 @config_options
 @click.option("-n", "n", type=int, metavar="N", help="Normal maps a stage, 1 to 3.  [default: 1]")
-@click.option("--steps", type=int, metavar="N", help="Networks that are tried; of a mixed search, steps of each kind.")
+@click.option("--steps", type=int, metavar="N", help="Steps of each kind: weights, alphas; or networks that are tried.")
 @click.option("--width", type=int, metavar="N", help="Channels of every map.")
 @click.option("--pick", metavar="last|best-margin", help="The genotype of which report.  [default: last]")
 @click.option("--name", metavar="RUN", help="Name of the run.  [default: search and a number]")
@@ -58,7 +58,7 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Search a generator: try networks of the space, or train all of them at once (GLO-DARTS), to end in a genotype.
+    """Search a generator (GLO-DARTS): train the supernet and its alphas, prune it to a genotype.
 
     The run's folder keeps settings, statistics, the genotype of every report, figures and checkpoints.
     """

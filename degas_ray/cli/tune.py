@@ -55,7 +55,7 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
         "tune --strategy evolution --trials 16": "no searches: genotypes crossed and mutated by their proxy's score",
         "tune --resume digits-1": "go on with a study that was stopped, from its last checkpoints",
         "tune --resume digits-1 --extend-trials 4": "four trials more",
-        "tune --set search.paths=mixed --set study.tune=[search.lr,search.alpha_lr]": "the paper's own search",
+        "tune --set search.steps=1000 --set study.tune=[search.lr,search.alpha_lr]": "other settings",
     },
 )
 @config_options
@@ -108,7 +108,7 @@ def command(
 ) -> None:
     """Search over trials with Ray Tune, re-rank the best, train the winner to full length and register it.
 
-    A trial is one search, which ends in a genotype, a short training of that generator, and its scores.
+    A trial is one differentiable search, pruned to a genotype, a short training of that generator, and its scores.
     Optuna proposes the search's settings, Ray Tune runs trials side by side, MLflow records them.
     """
     refuse_with_resume(ctx, resume, "extend_trials")

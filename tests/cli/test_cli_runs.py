@@ -17,7 +17,7 @@ from degas_ray.space import Genotype
 
 SMALL = {
     "limit": 64,
-    "search": {"paths": "mixed", "width": 4, "latent_dim": 4, "steps": 4, "batch": 16, "device": "cpu"},
+    "search": {"width": 4, "latent_dim": 4, "steps": 4, "batch": 16, "device": "cpu"},
     "full": {
         "width": 4, "latent_dim": 4, "critic_width": 4, "steps": 4, "batch": 8, "generator_batch": 8, "critic_steps": 1,
         "device": "cpu",

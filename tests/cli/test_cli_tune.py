@@ -261,10 +261,7 @@ def test_dry_run_prints_settings_trials_and_costs(monkeypatch: pytest.MonkeyPatc
         (["--resume", "digits-9", "--dry-run"], "--dry-run does not go with --resume"),
         (["--dataset", "digit"], "there is no data source 'digit'; did you mean digits?"),
         (["--name", "../x"], "name: got '../x', expected"),
-        (
-            ["--set", "search.paths=mixed", "--set", "study.tune=[search.lt]"],
-            "study.tune: search.lt is not tuned; did you mean search.lr?",
-        ),
+        (["--set", "study.tune=[search.lt]"], "study.tune: search.lt is not tuned; did you mean search.lr?"),
         (["--config", "."], "cannot read the configuration"),
         (["--seed", "-3"], "got -3, expected 0 to"),
     ],

@@ -21,7 +21,7 @@ SMALL = {"width": 4, "latent_dim": 4, "checkpoint_seconds": 0.5}
 GAN = {**SMALL, "critic_width": 4, "steps": 20, "batch": 8, "generator_batch": 8, "critic_steps": 1}
 SETTINGS = {
     "limit": 64,
-    "search": {**SMALL, "paths": "mixed", "steps": 300, "batch": 16},
+    "search": {**SMALL, "steps": 300, "batch": 16},
     "proxy": GAN,
     "full": GAN,
     "scores": {"samples": 20, "real": 20, "splits": 2, "batch": 10},

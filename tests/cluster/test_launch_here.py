@@ -23,7 +23,7 @@ CLUSTER = Path(__file__).parents[2] / "cluster.yaml"
 SMALL = {"width": 4, "latent_dim": 4, "checkpoint_seconds": 0.5}
 SETTINGS = {
     "limit": 64,
-    "search": {**SMALL, "paths": "mixed", "steps": 400, "batch": 16},
+    "search": {**SMALL, "steps": 400, "batch": 16},
     "proxy": {**SMALL, "critic_width": 4, "steps": 20, "batch": 8, "generator_batch": 8, "critic_steps": 1},
     "full": {**SMALL, "critic_width": 4, "steps": 20, "batch": 8, "generator_batch": 8, "critic_steps": 1},
     "scores": {"samples": 20, "real": 20, "splits": 2, "batch": 10},

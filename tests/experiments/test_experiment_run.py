@@ -24,7 +24,7 @@ TINY = {
     "config": {
         "dataset": "digits",
         "limit": 64,
-        "search": {**SMALL, "paths": "mixed", "steps": 6, "batch": 16, "device": "cpu"},
+        "search": {**SMALL, "steps": 6, "batch": 16, "device": "cpu"},
         "proxy": {**GAN, "steps": 4},
         "scores": {"samples": 20, "real": 20, "splits": 2, "batch": 10},
         "study": {"trials": 2, "cpus": 1, "concurrent": 1, "gpus": 0, "rerank": {"top": 0}},

@@ -19,7 +19,7 @@ def tiny_config(**overrides: Any) -> Config:
     """
     settings: dict[str, Any] = {
         "limit": 64,
-        "search": {**SMALL, "paths": "mixed", "steps": 6, "batch": 16, "device": "cpu"},
+        "search": {**SMALL, "steps": 6, "batch": 16, "device": "cpu"},
         "proxy": {**GAN, "steps": 6},
         "full": {**GAN, "steps": 8},
         "scores": {"samples": 20, "real": 20, "splits": 2, "batch": 10},

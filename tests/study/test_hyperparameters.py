@@ -34,7 +34,7 @@ def test_every_key_is_one_of_the_configuration() -> None:
 
 
 def test_what_is_tuned_can_be_named() -> None:
-    config = resolve(sets=["search.paths=mixed", "study.tune=[search.lr, prune.compare]"])
+    config = resolve(sets=["study.tune=[search.lr, prune.compare]"])
     assert list(tuned(config)) == ["search.lr", "prune.compare"]
     assert own_values(config) == {"search.lr": config.search.lr, "prune.compare": "alpha"}
 
@@ -43,13 +43,11 @@ def test_an_unknown_key_is_named_with_the_nearest_one() -> None:
     with pytest.raises(
         ConfigError, match=r"study\.tune: search\.alpha_rl is not tuned; did you mean search\.alpha_lr\?"
     ):
-        tuned(resolve(sets=["search.paths=mixed", "study.tune=[search.alpha_rl, search.lr]"]))
+        tuned(resolve(sets=["study.tune=[search.alpha_rl, search.lr]"]))
 
 
 def test_a_range_is_widened_to_hold_the_configs_own_value() -> None:
-    low, high = (
-        tuned(resolve(sets=["search.paths=mixed", f"search.lr={value}"]))["search.lr"] for value in (0.001, 2.0)
-    )
+    low, high = (tuned(resolve(sets=[f"search.lr={value}"]))["search.lr"] for value in (0.001, 2.0))
     assert isinstance(low, FloatDistribution)
     assert isinstance(high, FloatDistribution)
     assert (low.low, low.high) == (0.001, 0.5)
@@ -58,18 +56,18 @@ def test_a_range_is_widened_to_hold_the_configs_own_value() -> None:
 
 
 def test_adamw_has_a_range_of_its_own() -> None:
-    rate = tuned(resolve(sets=["search.paths=mixed", "search.optimizer=adamw", "search.lr=0.003"]))["search.lr"]
+    rate = tuned(resolve(sets=["search.optimizer=adamw", "search.lr=0.003"]))["search.lr"]
     assert isinstance(rate, FloatDistribution)
     assert (rate.low, rate.high) == (5e-4, 2e-2)
 
 
 def test_network_by_network_only_what_counts_there_is_tuned() -> None:
-    ranges = tuned(resolve(sets=["dataset=fashion-mnist"]))
+    config = resolve(sets=["dataset=fashion-mnist", "search.paths=sampled"])
     keys = ["search.n", "search.steps", "search.try_steps", "search.warmup", "search.belief"]
-    assert list(ranges) == keys
-    assert own_values(resolve(sets=["dataset=fashion-mnist"])) == dict(zip(keys, (1, 16, 80, 0.2, 3.0), strict=True))
-    with pytest.raises(ConfigError, match=r"search\.alpha_lr is not tuned; expected some of|did you mean"):
-        tuned(resolve(sets=["study.tune=[search.alpha_lr]"]))
+    assert list(tuned(config)) == keys
+    assert own_values(config) == dict(zip(keys, (1, 16, 80, 0.2, 3.0), strict=True))
+    with pytest.raises(ConfigError, match=r"search\.alpha_lr is not tuned; (expected some of|did you mean)"):
+        tuned(resolve(sets=["search.paths=sampled", "study.tune=[search.alpha_lr]"]))
 
 
 def test_a_trials_values_replace_the_configs_and_nothing_else() -> None:
