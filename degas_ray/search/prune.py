@@ -1,40 +1,44 @@
 """Alphas to a genotype (paper 3.2, pruning phase), and how decided they were."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from degas_ray.search.slots import Slot, best_choice, make_genotype, make_slots
 from degas_ray.space import NONE, Genotype, Space
 
 Alphas = Mapping[str, Mapping[str, float]]  # connection -> operation -> raw alpha
 
 
-def prune(alphas: Alphas, space: Space, compare: Literal["alpha", "weight"] = "alpha") -> Genotype:
+def prune(
+    alphas: Alphas,
+    space: Space,
+    compare: Literal["alpha", "weight"] = "alpha",
+    slots: Sequence[Slot] | None = None,
+    limit: float = math.inf,
+) -> Genotype:
     """Keep one or two operations a map.
 
     Of all operations that enter a map, ``none`` left out, the strongest is kept; if it is residual, the strongest of
-    the direct connection is kept too.
+    the direct connection is kept too. That is the network with the largest sum of strengths, where a residual operation
+    counts what it is stronger than the strongest direct one; under a limit it is the largest sum that costs no more.
 
     Args:
         alphas: Raw alphas of every connection.
         space: The space they were learned on.
         compare: ``alpha``: raw values, the paper's words. ``weight``: softmax weights; a residual connection shares
             its weight with ``none``, which favours direct ones.
+        slots: The space's choices, with their prices; wanted for a limit.
+        limit: Most that the operations may cost together, in the unit of the slots' prices.
     """
     strength = {name: dict(row) if compare == "alpha" else softmax(row) for name, row in alphas.items()}
-    chosen = {}
-    for target, entering in space.inputs().items():
-        *residual, direct = entering
-        best = {c.source: _strongest(strength[c.name]) for c in entering}
-        op, value = best[direct.source]
-        winner = max(residual, key=lambda c: best[c.source][1], default=None)
-        keep = winner is not None and best[winner.source][1] > value
-        chosen[target] = (op, {winner.source: best[winner.source][0]} if winner is not None and keep else {})
-    return space.genotype(chosen)
-
-
-def _strongest(row: Mapping[str, float]) -> tuple[str, float]:
-    return max(((op, value) for op, value in row.items() if op != NONE), key=lambda pair: pair[1])
+    slots = slots or make_slots(space, 1, 1, "macs")
+    worth = []
+    for slot in slots:
+        direct = space.inputs()[slot.target][-1].name
+        level = max(strength[direct].values()) if slot.residual else 0.0
+        worth.append([0.0 if way is None else strength[way[0]][way[1]] - level for way in slot.options])
+    return make_genotype(space, slots, best_choice(slots, worth, limit))
 
 
 def softmax(row: Mapping[str, float]) -> dict[str, float]:

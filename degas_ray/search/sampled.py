@@ -18,9 +18,10 @@ from degas_ray.data import Pack
 from degas_ray.errors import DivergedError
 from degas_ray.loop import Progress
 from degas_ray.search.explain import verdict
-from degas_ray.search.paths import Choice, PathModel
+from degas_ray.search.paths import PathModel
 from degas_ray.search.prune import decidedness, softmax
 from degas_ray.search.result import SearchResult, identity, require_same
+from degas_ray.search.slots import Choice
 from degas_ray.space import Genotype, Space
 
 NETWORKS = 40  # where search.steps is null: epochs say nothing here
@@ -51,7 +52,6 @@ class SampledSearcher:
             base=pack.resolution // 8,
             price=config.cost,
             limit=config.cost_limit,
-            belief=config.belief,
         )
         self.history: list[dict[str, Any]] = []
         self.metrics: dict[str, float] = {}

@@ -16,9 +16,10 @@ from degas_ray.loop import OnProgress, Progress, ShouldStop, keep_memory, log_ev
 from degas_ray.search.accelerate import accelerate
 from degas_ray.search.explain import verdict
 from degas_ray.search.glo import project, reconstruction_loss, start_latents
-from degas_ray.search.prune import decidedness, prune, softmax
+from degas_ray.search.prune import Alphas, decidedness, prune, softmax
 from degas_ray.search.result import SearchResult, build_optimizer, identity, require_same
 from degas_ray.search.sampled import SampledSearcher, Try
+from degas_ray.search.slots import largest, make_slots
 from degas_ray.search.supernet import Supernet
 from degas_ray.space import Genotype, Space
 from degas_ray.space.operations import NONE, operation_macs, operation_parameters
@@ -119,6 +120,8 @@ class Searcher:
             self.alphas, config.alpha_lr, betas=config.alpha_betas, weight_decay=config.alpha_weight_decay
         )
         self.costs = _costs(self.space, config, self.supernet.base, self.device)
+        self.slots = make_slots(self.space, config.width, self.supernet.base, config.cost)
+        self.limit = largest(config.cost_limit, config.width, self.supernet.base, config.cost)
         self.losses = torch.zeros(2, device=self.device)  # of weights and alphas, summed since the last report
         self.counted = 0
         self.history: list[dict[str, Any]] = []
@@ -226,6 +229,10 @@ class Searcher:
         ramp = (self.step - begin) / max(1.0, self.steps - begin)
         return self.config.cost_penalty * cost + self.config.entropy_penalty * ramp * entropy
 
+    def prune(self, alphas: Alphas) -> Genotype:
+        """Return the genotype of ``alphas``, as small as it may be."""
+        return prune(alphas, self.space, self.pruning.compare, self.slots, self.limit)
+
     def raw_alphas(self) -> dict[str, dict[str, float]]:
         """Return alphas by connection and operation."""
         return {
@@ -247,7 +254,7 @@ class Searcher:
                 f"the search's loss became non-finite by step {self.step}; lower search.lr or search.latent_lr"
             )
         alphas = self.raw_alphas()
-        genotype = prune(alphas, self.space, self.pruning.compare)
+        genotype = self.prune(alphas)
         decided = decidedness(alphas, genotype)
         self.metrics = {"loss": weight_loss, "alpha_loss": alpha_loss, **decided}
         if record:
@@ -270,8 +277,8 @@ class Searcher:
         """Return what was found."""
         alphas = self.raw_alphas()
         best = max(self.history, key=lambda row: row["margin"]) if self.pruning.pick == "best-margin" else None
-        genotype = Genotype.parse(best["genotype"]) if best else prune(alphas, self.space, self.pruning.compare)
-        decided = decidedness(alphas, prune(alphas, self.space, self.pruning.compare))
+        genotype = Genotype.parse(best["genotype"]) if best else self.prune(alphas)
+        decided = decidedness(alphas, self.prune(alphas))
         return SearchResult(genotype, alphas, self.history, decided, verdict(decided, self.config), self.state())
 
     def state(self) -> State:

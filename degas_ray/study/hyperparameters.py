@@ -29,9 +29,8 @@ _ADAMW_LR = FloatDistribution(5e-4, 2e-2, log=True)  # in the place of SGD's
 _SAMPLED: dict[str, BaseDistribution] = {
     "search.n": RANGES["search.n"],
     "search.steps": IntDistribution(10, 40),
-    "search.try_steps": IntDistribution(40, 160, log=True),
+    "search.try_steps": IntDistribution(100, 800, log=True),
     "search.warmup": FloatDistribution(0.1, 0.6),
-    "search.belief": FloatDistribution(0.0, 6.0),
 }
 
 

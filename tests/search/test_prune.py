@@ -2,13 +2,16 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from degas_ray.config import SearchConfig
+from degas_ray.config import SearchConfig, TrainConfig
+from degas_ray.gan import build_generator, count_sizes
 from degas_ray.search import decidedness, prune
 from degas_ray.search.explain import verdict
+from degas_ray.search.slots import largest, make_slots
 from degas_ray.space import NONE, PUBLISHED, Genotype, Space
 
 
@@ -33,6 +36,45 @@ def test_every_genotype_of_the_space_can_be_pruned_to(n, seed):
     space = Space(n)
     genotype = space.random(seed)
     assert prune(alphas_for(space, genotype), space) == genotype
+
+
+def random_alphas(space, seed):
+    draw = np.random.default_rng(seed)
+    return {c.name: {op: float(draw.normal()) for op in space.operations(c)} for c in space.connections}
+
+
+@given(st.integers(1, 2), st.integers(0, 10_000))
+def test_the_rule_of_the_paper_word_for_word(n, seed):
+    space = Space(n)
+    alphas = random_alphas(space, seed)
+    for feature_map in prune(alphas, space).maps:
+        entering = space.inputs()[feature_map.name]
+        ranked = sorted(
+            (value, c.residual, c.source, op) for c in entering for op, value in alphas[c.name].items() if op != NONE
+        )
+        kept = [ranked[-1]]
+        if kept[0][1]:
+            kept.append(max(entry for entry in ranked if not entry[1]))
+        assert {(edge.source, edge.op) for edge in feature_map.inputs} == {(source, op) for _, _, source, op in kept}
+
+
+@pytest.mark.parametrize(("price", "which"), [("parameters", 0), ("macs", 1)])
+def test_under_a_limit_the_strongest_that_is_small_enough_is_kept(price, which):
+    space, config = Space(1), TrainConfig(width=16, latent_dim=16)
+    slots, limit = make_slots(space, 16, 4, price), largest(0.6, 16, 4, price)
+    resnet = count_sizes(build_generator("resnet", config, 32))[which]
+    allowed = resnet - largest(1.0, 16, 4, price) + limit  # first and last layers, and six tenths of the blocks
+    large = 0
+    for seed in range(30):
+        alphas = random_alphas(space, seed)
+        sizes = [
+            count_sizes(build_generator(found, config, 32))[which]
+            for found in (prune(alphas, space), prune(alphas, space, "alpha", slots, limit))
+        ]
+        large += sizes[0] > allowed
+        assert sizes[1] <= allowed
+        assert sizes[1] == sizes[0] or sizes[0] > allowed
+    assert large  # or the limit did nothing
 
 
 def test_a_direct_winner_leaves_no_residual():

@@ -10,7 +10,7 @@ from degas_ray.config import PruneConfig, SearchConfig
 from degas_ray.errors import CheckpointError, DivergedError, InputError, Interrupted
 from degas_ray.search import SampledSearcher, search
 
-TINY = {"paths": "sampled", "belief": 0.0, "width": 2, "latent_dim": 4, "steps": 8, "warmup": 0.5, "device": "cpu"}
+TINY = {"paths": "sampled", "width": 2, "latent_dim": 4, "steps": 8, "warmup": 0.5, "device": "cpu"}
 
 
 def length(genotype, seed):
