@@ -148,8 +148,9 @@ def finished(rows: Sequence[Row], key: str) -> Row | None:
 
 
 def search_key(config: Config) -> str:
-    """Return the key of a search."""
-    return _key("search", config, "search", "prune")
+    """Return the key of a search; one by single networks trains and scores them as the proxy does."""
+    trained = ("proxy", "scores") if config.search.paths == "sampled" else ()
+    return _key("search", config, "search", "prune", *trained)
 
 
 def study_key(config: Config) -> str:

@@ -11,10 +11,11 @@ from click.testing import CliRunner, Result
 from tiny_study import GAN, SMALL
 
 from degas_ray.cli.main import main
+from degas_ray.config import resolve
 from degas_ray.errors import ConfigError, InputError, Interrupted
 from degas_ray.experiments import cost_of, list_experiments, load_experiment, report_on, run_experiment
 from degas_ray.experiments.report import _decided
-from degas_ray.experiments.rows import Row, read_rows, write_rows
+from degas_ray.experiments.rows import Row, read_rows, search_key, write_rows
 from degas_ray.experiments.run import Watch
 
 TINY = {
@@ -214,6 +215,14 @@ def test_rows_of_earlier_settings_are_left_out(done: Path, folder: Path, tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("paths", "depends"), [("mixed", False), ("sampled", True)])
+def test_a_search_that_trains_networks_is_another_one_where_they_are_trained_otherwise(
+    paths: str, depends: bool
+) -> None:
+    keys = {search_key(resolve(sets=[f"search.paths={paths}", f"proxy.lr={rate}"])) for rate in (1e-3, 5e-4)}
+    assert len(keys) == 1 + depends
+
+
 def test_studies_are_generators_too(tmp_path: Path) -> None:
     """A study by random genotypes: its trials are rows, and its winner is trained."""
     tree = {
