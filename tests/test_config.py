@@ -16,7 +16,7 @@ def test_the_defaults_are_valid_and_read_back():
     labels = {"auxiliary_critic", "auxiliary_generator", "label_rate"}  # the classes have the paper's
     differing = {f"{phase}.{key}" for phase in ("proxy", "full") for key in labels}
     assert changed(config) == differing
-    ours = {"paths", "steps", "try_steps", "width", "batch", "cost", "cost_limit"}
+    ours = {"paths", "steps", "batch", "cost", "cost_limit"}
     assert changed(resolve(sets=["search.paths=sampled"])) == differing | {f"search.{key}" for key in ours}
     assert from_tree(yaml.safe_load(dump(config))) == config
 
