@@ -1,9 +1,8 @@
 """Typed, frozen, validated settings: one tree for every command, all faults at once, by dotted path.
 
 The defaults of the classes are the embedded study's (digits at 16x16, minutes on two cores), but for what labels need
-in so short a training. :func:`dataset_defaults` lays each dataset's settings over them, and where
-``search.paths=sampled`` is asked for those of that search; then a YAML file, then ``--set key=value``. The paper's own
-numbers are in ``experiments/*.yaml``.
+in so short a training. :func:`dataset_defaults` lays each dataset's settings over them, and those of the way to search;
+then a YAML file, then ``--set key=value``. The paper's own numbers are in ``experiments/*.yaml``.
 """
 
 import difflib
@@ -53,10 +52,11 @@ class SearchConfig(Section):
     width: Count = Field(16, description="channels of every feature map during the search")
     latent_dim: Count = Field(64, description="length of a latent vector during the search")
     epochs: Positive = Field(50, description="passes over the weight half of the images; ignored where steps is set")
-    steps: Count | None = Field(300, description="steps of each kind (sampled: networks); null to follow epochs")
+    steps: Count | None = Field(300, description="steps of each kind; null to follow epochs")
     paths: Literal["mixed", "sampled"] = Field(
         "mixed", description="all operations at once, weighted (paper), or network by network, each tried briefly"
     )
+    networks: Count = Field(24, description="sampled: how many networks are tried")
     try_steps: Count = Field(300, description="sampled: generator steps of a network's short adversarial training")
     samples: Annotated[int, Field(ge=6)] = Field(500, description="sampled: images that a network is judged by")
     batch: Count = Field(32, description="images a half-step (paper: 64)")
@@ -225,7 +225,7 @@ class Config(Section):
 # Many steps of few images: at equal time they bring a small generator further than few steps of many.
 _SHORT: dict[str, Any] = {"width": 16, "critic_width": 16, "batch": 8, "generator_batch": 16, "lr": 5e-4}
 _PHOTO: dict[str, Any] = {
-    "search": {"steps": 1000, "latent_dim": 128},
+    "search": {"paths": "sampled", "steps": 1000, "latent_dim": 128},
     "proxy": {**_SHORT, "latent_dim": 128, "steps": 600},
     "full": {"latent_dim": 128, "steps": 3000},
     "scores": {"samples": 2000, "real": 2000},
@@ -234,21 +234,19 @@ _PHOTO: dict[str, Any] = {
 # With --supervised: the paper's weights of the classifier, 1.0 and 0.1, are for a training a hundred times as long.
 _LABELS: dict[str, Any] = {"auxiliary_critic": 5.0, "auxiliary_generator": 1.0, "label_rate": 10.0}
 DATASET_DEFAULTS: dict[str, dict[str, Any]] = {"digits": {"proxy": _LABELS, "full": _LABELS}}
-# Laid over that where single networks are tried: as the proxy trains them, but shorter; no larger than the ResNet.
-_SAMPLED: dict[str, Any] = {
-    "paths": "sampled",
-    "steps": 24,
-    "width": 16,
-    "batch": 8,
-    "cost": "parameters",
-    "cost_limit": 1.0,
-}
+# Laid over that where single networks are tried: what is found has no more weights than the ResNet.
+_SAMPLED: dict[str, Any] = {"cost": "parameters", "cost_limit": 1.0}
 
 
-def dataset_defaults(dataset: str, paths: str = "mixed") -> dict[str, Any]:
-    """Return the settings that are laid over the class defaults for ``dataset``, and for a way to search."""
-    name = dataset.partition(":")[0]
-    base = DATASET_DEFAULTS.get(name, _PHOTO)
+def dataset_defaults(dataset: str, paths: str | None = None) -> dict[str, Any]:
+    """Return the settings that are laid over the class defaults.
+
+    Args:
+        dataset: Its name, such as ``photos`` or ``folder:DIR``.
+        paths: The way to search that was asked for; ``None`` for the dataset's own.
+    """
+    base = DATASET_DEFAULTS.get(dataset.partition(":")[0], _PHOTO)
+    paths = paths or base.get("search", {}).get("paths")
     return merge(base, {"search": _SAMPLED}) if paths == "sampled" else base
 
 
@@ -294,7 +292,7 @@ def resolve_tree(tree: Mapping[str, Any]) -> Config:
     """
     dataset = tree.get("dataset", Config.model_fields["dataset"].default)
     search = tree.get("search")
-    paths = search.get("paths", "mixed") if isinstance(search, Mapping) else "mixed"
+    paths = search.get("paths") if isinstance(search, Mapping) else None
     base = dataset_defaults(dataset, paths) if isinstance(dataset, str) else {}
     return from_tree(merge(base, tree))
 

@@ -16,9 +16,15 @@ def test_the_defaults_are_valid_and_read_back():
     labels = {"auxiliary_critic", "auxiliary_generator", "label_rate"}  # the classes have the paper's
     differing = {f"{phase}.{key}" for phase in ("proxy", "full") for key in labels}
     assert changed(config) == differing
-    ours = {"paths", "steps", "batch", "cost", "cost_limit"}
+    ours = {"paths", "cost", "cost_limit"}
     assert changed(resolve(sets=["search.paths=sampled"])) == differing | {f"search.{key}" for key in ours}
     assert from_tree(yaml.safe_load(dump(config))) == config
+
+
+def test_the_way_to_search_is_the_datasets_own_unless_it_is_named():
+    own, asked = resolve(sets=["dataset=photos"]).search, resolve(sets=["dataset=photos", "search.paths=mixed"]).search
+    assert (own.paths, own.cost_limit, asked.paths, asked.cost_limit) == ("sampled", 1.0, "mixed", None)
+    assert resolve().search.paths == "mixed"
 
 
 def test_layers_override_in_order(tmp_path):

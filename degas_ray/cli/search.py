@@ -1,4 +1,4 @@
-"""``degas-ray search``: one differentiable search."""
+"""``degas-ray search``: one search."""
 
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from degas_ray.cli.common import (
 from degas_ray.cli.progress import open_view
 from degas_ray.cli.results import print_search, search_facts
 from degas_ray.cli.watch import loop_progress
+from degas_ray.config import Config
+from degas_ray.errors import InputError
 
 
 @click.command(
@@ -27,15 +29,17 @@ from degas_ray.cli.watch import loop_progress
     cls=Verb,
     examples={
         "search": "the embedded digits",
-        "search --dataset fashion-mnist --steps 2000 -n 2 --json": "longer, two normal maps a stage, facts as JSON",
-        "search --set search.paths=sampled": "network by network, in the place of all at once",
+        "search --steps 2000 -n 2 --json": "longer, two normal maps a stage, facts as JSON",
+        "search --dataset fashion-mnist --paths mixed": "all operations at once, as the paper does",
         "search --dataset folder:photos --resolution 32 --name photos": "your own images",
         "search --resume photos": "go on with a search that was stopped",
     },
 )
 @config_options
 @click.option("-n", "n", type=int, metavar="N", help="Normal maps a stage, 1 to 3.  [default: 1]")
-@click.option("--steps", type=int, metavar="N", help="Steps of each kind: weights, alphas; or networks that are tried.")
+@click.option("--steps", type=int, metavar="N", help="Steps of each kind: weights, alphas.")
+@click.option("--paths", metavar="mixed|sampled", help="All operations at once, or network by network.")
+@click.option("--networks", type=int, metavar="N", help="Networks that are tried, where paths are sampled.")
 @click.option("--width", type=int, metavar="N", help="Channels of every map.")
 @click.option("--pick", metavar="last|best-margin", help="The genotype of which report.  [default: last]")
 @click.option("--name", metavar="RUN", help="Name of the run.  [default: search and a number]")
@@ -49,6 +53,8 @@ def command(
     /,
     n: int | None,
     steps: int | None,
+    paths: str | None,
+    networks: int | None,
     width: int | None,
     pick: str | None,
     name: str | None,
@@ -58,13 +64,21 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Search a generator (GLO-DARTS): train the supernet and its alphas, prune it to a genotype.
+    """Search a generator: train a mixture of all operations (GLO-DARTS) and prune it, or try networks one by one.
 
     The run's folder keeps settings, statistics, the genotype of every report, figures and checkpoints.
     """
     refuse_with_resume(ctx, resume)
-    overrides = {"search.n": n, "search.steps": steps, "search.width": width, "prune.pick": pick}
+    overrides = {
+        "search.n": n,
+        "search.steps": steps,
+        "search.paths": paths,
+        "search.networks": networks,
+        "search.width": width,
+        "prune.pick": pick,
+    }
     config = build_config(options, overrides)
+    _refuse_what_is_not_used(config, steps, networks)
     from degas_ray.study import run_search
 
     title = f"search  {resume or name or config.dataset}"
@@ -82,3 +96,22 @@ def command(
         emit_json(search_facts(run))
     else:
         print_search(run, home)
+
+
+def _refuse_what_is_not_used(config: Config, steps: int | None, networks: int | None) -> None:
+    """Say so where a length was given that the search does not have.
+
+    Raises:
+        InputError: With the option that is meant.
+    """
+    sampled = config.search.paths == "sampled"
+    if sampled and steps is not None:
+        raise InputError(
+            f"--steps {steps}: {config.dataset} is searched network by network; "
+            f"give --networks N, or --paths mixed with --steps {steps}"
+        )
+    if not sampled and networks is not None:
+        raise InputError(
+            f"--networks {networks}: {config.dataset} is searched with all operations at once; "
+            f"give --steps N, or --paths sampled with --networks {networks}"
+        )

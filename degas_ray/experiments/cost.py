@@ -22,7 +22,6 @@ from degas_ray.experiments.images import classes_of, images_of, resolution_of
 from degas_ray.gan import HANDMADE, build_generator, count_sizes
 from degas_ray.gan.trainer import Trainer
 from degas_ray.scores.networks import EfficientNetLite0
-from degas_ray.search.sampled import NETWORKS
 from degas_ray.search.searcher import Searcher
 from degas_ray.space import Space, find_genotype
 from degas_ray.study.work import try_config
@@ -129,7 +128,7 @@ def search_cost(config: Config) -> float:
     if search.paths == "sampled":
         brief, what = try_config(config), _stand_in(config)
         judged = search.samples * (_sizes(config, brief, what)[1] + _extractor_macs(config.scores.extractor))
-        return (search.steps or NETWORKS) * (_training(config, brief, what) + judged)
+        return search.networks * (_training(config, brief, what) + judged)
     steps = search.steps
     if steps is None:
         half = images_of(config) // (2 if search.arch_data == "split" else 1)

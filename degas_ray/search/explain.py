@@ -17,11 +17,11 @@ def verdict(decided: Mapping[str, float], config: SearchConfig) -> tuple[str, ..
         config: The search's settings.
     """
     if config.paths == "sampled":
-        if config.steps is None or config.steps >= FEW_NETWORKS:
+        if config.networks >= FEW_NETWORKS:
             return ()
         return (
-            f"{config.steps} networks tell little of what operations are worth. "
-            f"Raise search.steps to {FEW_NETWORKS} or more.",
+            f"{config.networks} networks tell little of what operations are worth. "
+            f"Raise search.networks to {FEW_NETWORKS} or more.",
         )
     warnings = []
     if decided["alpha_entropy"] > UNDECIDED_ENTROPY:

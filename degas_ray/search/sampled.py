@@ -24,7 +24,6 @@ from degas_ray.search.result import SearchResult, identity, require_same
 from degas_ray.search.slots import Choice
 from degas_ray.space import Genotype, Space
 
-NETWORKS = 40  # where search.steps is null: epochs say nothing here
 Try = Callable[[Genotype, int], float]
 """Tries a network with a seed and returns how far its samples are from the real images: smaller is better, and a number
 that is not finite says that it failed."""
@@ -34,7 +33,7 @@ class SampledSearcher:
     """A search by single networks that can be advanced network by network, snapshotted and restored.
 
     Args:
-        config: ``steps`` is the number of networks.
+        config: ``networks`` is the number of steps.
         pack: Images.
         seed: Of proposals and tries. Networks share it, so that they differ by their operations alone; one that comes
             again has another.
@@ -44,7 +43,7 @@ class SampledSearcher:
 
     def __init__(self, config: SearchConfig, pack: Pack, seed: int, pruning: PruneConfig, attempt: Try) -> None:
         self.config, self.seed, self.attempt = config, seed, attempt
-        self.steps, self.step = config.steps or NETWORKS, 0
+        self.steps, self.step = config.networks, 0
         space = Space(config.n, config.normal_ops, config.upsample_ops)
         self.model = PathModel(
             space,

@@ -20,7 +20,6 @@ from degas_ray.gan import build_generator, generate, train
 from degas_ray.loop import Progress
 from degas_ray.scores import extract, load_extractor
 from degas_ray.search import search
-from degas_ray.search.sampled import NETWORKS
 from degas_ray.space import Space, count_parameters
 from degas_ray.study.estimate import makespan
 from degas_ray.study.hyperparameters import own_values, tuned
@@ -166,7 +165,7 @@ def _search_seconds(config: Config, pack: Pack, images: int | None, cache: Path)
     if config.search.paths == "sampled":
         tried = _train_seconds(try_config(config), pack)
         judged = _score_seconds(config, pack, cache) * config.search.samples / config.scores.samples
-        return (config.search.steps or NETWORKS) * (tried + judged)
+        return config.search.networks * (tried + judged)
     # From the first step on as it is after the warm-up, and without the compiler, which pays for itself or is not used.
     settings = config.search.model_copy(update={"warmup": 0.0, "compile": "off"})
     pace = _Pace()

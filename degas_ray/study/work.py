@@ -183,12 +183,9 @@ def search_work(config: Config, pack: Pack, place: Place, *, seed: int) -> Found
 
 
 def try_config(config: Config) -> TrainConfig:
-    """Return the settings under which a search by single networks tries one: the proxy's, but small and short."""
-    search = config.search
-    sizes = {"width": search.width, "critic_width": search.width, "latent_dim": search.latent_dim}
-    lengths = {"steps": search.try_steps, "batch": search.batch, "generator_batch": 2 * search.batch}
-    plain = {"supervised": False, "milestones": (), "ema": 0.0, "device": search.device}
-    return config.proxy.model_copy(update={**sizes, **lengths, **plain})
+    """Return the settings under which a search by single networks tries one: the proxy's, but short."""
+    plain = {"supervised": False, "milestones": (), "ema": 0.0, "device": config.search.device}
+    return config.proxy.model_copy(update={"steps": config.search.try_steps, **plain})
 
 
 def _attempt(config: Config, pack: Pack, home: Path) -> Callable[[Genotype, int], float]:

@@ -159,6 +159,8 @@ def test_supervised_grid_has_a_row_a_class(home: Path, conditional: dict, tmp_pa
         (["search", "-n", "7", "--steps", "0"], "2 faults in the configuration"),
         (["search", "--config", "nowhere.yaml"], "cannot read the configuration nowhere.yaml: No such file"),
         (["search", "--dataset", "digit"], "there is no data source 'digit'; did you mean digits?"),
+        (["search", "--dataset", "photos", "--steps", "9"], "give --networks N, or --paths mixed with --steps 9"),
+        (["search", "--networks", "9"], "give --steps N, or --paths sampled with --networks 9"),
         (["search", "--name", "a/b"], "name: got 'a/b', expected up to 100 letters"),
         (["search", "--resume", "s1"], "no search run 's1'"),
         (["search", "--resume", "s1", "--width", "8"], "--width does not go with --resume"),

@@ -10,7 +10,7 @@ from degas_ray.config import PruneConfig, SearchConfig
 from degas_ray.errors import CheckpointError, DivergedError, InputError, Interrupted
 from degas_ray.search import SampledSearcher, search
 
-TINY = {"paths": "sampled", "width": 2, "latent_dim": 4, "steps": 8, "warmup": 0.5, "device": "cpu"}
+TINY = {"paths": "sampled", "width": 2, "latent_dim": 4, "networks": 8, "warmup": 0.5, "device": "cpu"}
 
 
 def length(genotype, seed):
@@ -66,7 +66,7 @@ def test_it_follows_what_it_is_told(tiny_pack):
     def attempt(genotype, seed):
         return str(genotype).count("deconv") + 0.1
 
-    assert "deconv" not in str(run(tiny_pack, attempt, steps=40).genotype)
+    assert "deconv" not in str(run(tiny_pack, attempt, networks=40).genotype)
 
 
 def test_the_same_network_is_tried_with_another_seed(tiny_pack):
@@ -77,7 +77,7 @@ def test_the_same_network_is_tried_with_another_seed(tiny_pack):
         return 1.0
 
     # Of one operation of each kind there are few networks.
-    run(tiny_pack, attempt, steps=60, warmup=0.9, normal_ops=("skip_connect",), upsample_ops=("up_conv_1x1",))
+    run(tiny_pack, attempt, networks=60, warmup=0.9, normal_ops=("skip_connect",), upsample_ops=("up_conv_1x1",))
     assert min(seeds) == 0
     assert max(seeds) > 0
 
@@ -86,7 +86,7 @@ def test_a_network_that_fails_counts_as_the_worst(tiny_pack):
     def attempt(genotype, seed):
         return math.nan if "deconv" in str(genotype) else 1.0
 
-    result = run(tiny_pack, attempt, steps=40)
+    result = run(tiny_pack, attempt, networks=40)
     assert "deconv" not in str(result.genotype)
     assert all(math.isfinite(row.get("distance", 0.0)) for row in result.history)
 
@@ -112,4 +112,4 @@ def test_without_an_attempt_it_says_what_to_do(tiny_pack):
 
 
 def test_little_known_is_said(tiny_pack):
-    assert "Raise search.steps to 10" in " ".join(run(tiny_pack, steps=1).warnings)
+    assert "Raise search.networks to 10" in " ".join(run(tiny_pack, networks=1).warnings)

@@ -64,7 +64,7 @@ def test_an_interrupted_search_by_single_networks_ends_where_an_undisturbed_one_
     home: Path, pack: Pack, tmp_path: Path
 ) -> None:
     """Each network really is trained, and its samples judged."""
-    small = {"search__steps": 5, "search__try_steps": 2, "search__samples": 10}
+    small = {"search__networks": 5, "search__try_steps": 2, "search__samples": 10}
     config = tiny_config(search__paths="sampled", search__cost_limit=1.0, **small)
     whole, notes = Notes(), Notes()
     undisturbed = search_work(config, pack, Place(home, tmp_path / "a", whole), seed=3)
@@ -77,12 +77,11 @@ def test_an_interrupted_search_by_single_networks_ends_where_an_undisturbed_one_
     assert distances == [row["search/distance"] for _, row in notes.rows if "search/distance" in row]
 
 
-def test_a_try_is_the_proxy_made_small() -> None:
-    config = tiny_config(search__paths="sampled", search__try_steps=7, search__width=3, proxy__framework="sngan")
-    brief = try_config(config)
-    assert (brief.steps, brief.width, brief.critic_width, brief.framework) == (7, 3, 3, "sngan")
-    assert (brief.batch, brief.generator_batch) == (16, 32)
-    assert (brief.lr, brief.critic_steps) == (config.proxy.lr, config.proxy.critic_steps)
+def test_a_try_is_the_proxy_cut_short() -> None:
+    proxy = {"proxy__framework": "sngan", "proxy__milestones": (0.5,)}
+    config = tiny_config(search__paths="sampled", search__try_steps=7, **proxy)
+    short = config.proxy.model_copy(update={"steps": 7, "milestones": (), "device": config.search.device})
+    assert try_config(config) == short
 
 
 def test_an_interrupted_training_ends_where_an_undisturbed_one_does(home: Path, pack: Pack, tmp_path: Path) -> None:
