@@ -20,7 +20,6 @@ from degas_ray.cli.common import (
 from degas_ray.cli.progress import open_view
 from degas_ray.cli.results import print_search, search_facts
 from degas_ray.cli.watch import loop_progress
-from degas_ray.config import Config
 from degas_ray.errors import InputError
 
 
@@ -78,7 +77,7 @@ def command(
         "prune.pick": pick,
     }
     config = build_config(options, overrides)
-    _refuse_what_is_not_used(config, steps, networks)
+    _refuse_what_is_not_used(config.dataset, config.search.paths, steps, networks)
     from degas_ray.study import run_search
 
     title = f"search  {resume or name or config.dataset}"
@@ -98,20 +97,19 @@ def command(
         print_search(run, home)
 
 
-def _refuse_what_is_not_used(config: Config, steps: int | None, networks: int | None) -> None:
+def _refuse_what_is_not_used(dataset: str, paths: str, steps: int | None, networks: int | None) -> None:
     """Say so where a length was given that the search does not have.
 
     Raises:
         InputError: With the option that is meant.
     """
-    sampled = config.search.paths == "sampled"
-    if sampled and steps is not None:
+    if paths == "sampled" and steps is not None:
         raise InputError(
-            f"--steps {steps}: {config.dataset} is searched network by network; "
+            f"--steps {steps}: {dataset} is searched network by network; "
             f"give --networks N, or --paths mixed with --steps {steps}"
         )
-    if not sampled and networks is not None:
+    if paths == "mixed" and networks is not None:
         raise InputError(
-            f"--networks {networks}: {config.dataset} is searched with all operations at once; "
+            f"--networks {networks}: {dataset} is searched with all operations at once; "
             f"give --steps N, or --paths sampled with --networks {networks}"
         )
