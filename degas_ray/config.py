@@ -221,9 +221,9 @@ class Config(Section):
     study: StudyConfig = StudyConfig()
 
 
-# Laid over the defaults for datasets at 32x32 and more: a proxy that judges, a search that decides (docs/method.md).
-# Many steps of few images: at equal time they bring a small generator further than few steps of many.
+# Many steps of few images; experiments/laptop/proxy-rank-agreement.yaml asks whether that judges better.
 _SHORT: dict[str, Any] = {"width": 16, "critic_width": 16, "batch": 8, "generator_batch": 16, "lr": 5e-4}
+# Laid over the defaults for datasets at 32x32 and more (docs/method.md).
 _PHOTO: dict[str, Any] = {
     "search": {"paths": "sampled", "steps": 1000, "latent_dim": 128},
     "proxy": {**_SHORT, "latent_dim": 128, "steps": 600},

@@ -1,8 +1,8 @@
 """The search by single networks: each is tried briefly, and what is learnt of its operations says which is next.
 
 The mixed search asks which operations rebuild the images best while all of them share the work; an adversarial training
-may need others. Here whoever calls the search tries a network as it will be used, only smaller and shorter, and says
-how far its samples are from the real images.
+may need others. Here whoever calls the search tries a network as it will be trained, only shorter, and says how far
+its samples are from the real images.
 """
 
 import math
