@@ -37,7 +37,7 @@ def strips(groups: Sequence[Strip], x: str) -> Figure:
     """Draw groups below each other, a panel for each of their kinds.
 
     Args:
-        groups: In order; those of one panel have one colour each.
+        groups: In order; each name has its own colour, the same in all panels.
         x: What is measured; smaller stands to the left.
 
     Raises:
@@ -47,13 +47,14 @@ def strips(groups: Sequence[Strip], x: str) -> Figure:
     if not drawn:
         raise InputError("strips: no group has a value yet")
     panels = list(dict.fromkeys(group.panel for group in drawn))
+    names = list(dict.fromkeys(group.name for group in drawn))
     sizes = [sum(group.panel == panel for group in drawn) for panel in panels]
     figure = style.new_figure(height=0.6 * len(panels) + LINE * sum(sizes) + 0.3)
     axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=[size + 0.6 for size in sizes])[:, 0]
     for place, panel in zip(axes, panels, strict=True):
         own = [group for group in drawn if group.panel == panel]
         for line, group in enumerate(own):
-            colour = style.SERIES[line % len(style.SERIES)]
+            colour = style.SERIES[names.index(group.name) % len(style.SERIES)]
             count = len(group.values)
             heights = [line + SPREAD * (2 * i / (count - 1) - 1) if count > 1 else line for i in range(count)]
             place.scatter(sorted(group.values), heights, s=11, color=colour, alpha=0.55, linewidths=0)

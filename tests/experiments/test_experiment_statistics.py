@@ -111,3 +111,10 @@ def test_strips_draw_every_group(tmp_path: Path) -> None:
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["a", "b"]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["searched"]
     save(figure, tmp_path / "strips.png")
+
+
+def test_a_group_has_one_colour_in_all_panels() -> None:
+    groups = [Strip(panel, name, (1.0,), 1.0) for panel, name in (("a", "searched"), ("a", "random"), ("b", "random"))]
+    first, second = strips(groups, "distance").axes
+    searched, random = (tuple(dots.get_facecolor()[0]) for dots in first.collections)
+    assert searched != random == tuple(second.collections[0].get_facecolor()[0])
