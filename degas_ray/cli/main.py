@@ -1,9 +1,12 @@
 """The command group, and the one place where an error becomes a message and an exit code."""
 
 import importlib
+import io
+import select
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, TextIO
 
 import click
@@ -56,6 +59,15 @@ class Verbs(VerbGroup):
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; click ends it in silence where nobody reads what is printed, and only there."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            if _reader_has_gone():
+                raise
+            raise RuntimeError("a pipe broke that is not the output's") from error
+
     def main(
         self,
         args: Sequence[str] | None = None,
@@ -79,10 +91,6 @@ class Verbs(VerbGroup):
                 code = _say(str(error), error.exit_code, "Stopped" if isinstance(error, Interrupted) else "Error")
             except (click.Abort, KeyboardInterrupt):
                 code = _say("interrupted", EXIT_INTERRUPTED, "Stopped")
-            except BrokenPipeError:
-                # The reader, such as `head`, has gone; Python's own flush at the exit must not complain.
-                sys.stdout = open("/dev/null", "w")  # noqa: SIM115 - closed by the interpreter's exit
-                code = 1
             except OSError as error:
                 # Full disks and missing rights are told like any other failure; what is not the machine's is a bug.
                 if error.errno is None:
@@ -90,6 +98,15 @@ class Verbs(VerbGroup):
                 where = f"{error.filename}: " if error.filename else ""
                 code = _say(f"{where}{error.strerror}", 1)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _reader_has_gone() -> bool:
+    """Return whether nobody reads what is printed any more, as behind ``| head``."""
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(io.UnsupportedOperation):  # a stream in memory
+            poll.register(stream.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _usage_error(error: click.UsageError) -> int:

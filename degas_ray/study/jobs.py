@@ -318,6 +318,7 @@ def _prepare_environment(joined: bool) -> None:
         "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # Tune's own state is thrown away; each trial's copy had 13 KB
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # a busy machine takes longer than Ray's minute
+        "RAY_gcs_server_port_wait_time_s": "300",  # and than its 20 and 30 seconds for the first of its processes
         # Threads that spin while they wait take the core from the one they wait for as soon as anything else runs: a
         # generator step on two threads took 2.9 s beside one busy process, and 0.2 s with threads that sleep.
         "OMP_WAIT_POLICY": "PASSIVE",

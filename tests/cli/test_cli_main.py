@@ -125,6 +125,14 @@ def test_bugs_keep_their_traceback(failing) -> None:
     assert isinstance(run("space").exception, ZeroDivisionError)
 
 
+def test_only_the_readers_pipe_breaks_in_silence(failing) -> None:
+    error = BrokenPipeError(errno.EPIPE, "a worker's")
+    failing(error)
+    told = run("space").exception
+    assert isinstance(told, RuntimeError)
+    assert told.__cause__ is error
+
+
 def test_only_our_warnings_are_shown_and_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def warn() -> None:
         warnings.warn("a library's own", FutureWarning, stacklevel=1)

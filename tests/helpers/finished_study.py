@@ -28,6 +28,7 @@ SETTINGS = {
 def finished_study(home: Path) -> dict[str, Any]:
     """Run the study in ``home`` and return what it prints with ``--json``."""
     sets = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={json.dumps(value)}")]
-    result = CliRunner().invoke(main, ["tune", "--home", str(home), "--name", NAME, "--quiet", "--json", *sets])
+    command = ["tune", "--home", str(home), "--name", NAME, "--quiet", "--json", *sets]
+    result = CliRunner().invoke(main, command, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return dict(json.loads(result.stdout))
