@@ -54,9 +54,11 @@ class SearchConfig(Section):
     epochs: Positive = Field(50, description="passes over the weight half of the images; ignored where steps is set")
     steps: Count | None = Field(300, description="steps of each kind; null to follow epochs")
     paths: Literal["mixed", "sampled"] = Field(
-        "mixed", description="all operations at once, weighted (paper), or network by network, each tried as a proxy"
+        "mixed", description="all operations at once, weighted (paper), or network by network, each tried briefly"
     )
     networks: Count = Field(24, description="sampled: how many networks are tried")
+    try_steps: Count = Field(300, description="sampled: generator steps of a network's short adversarial training")
+    samples: Annotated[int, Field(ge=6)] = Field(500, description="sampled: images that a network is judged by")
     batch: Count = Field(32, description="images a half-step (paper: 64)")
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="of the weights (paper: sgd)")
     lr: Positive = Field(0.1, description="rate of the weights (paper: 0.3 CIFAR-10, 0.03 STL-10 and CelebA)")

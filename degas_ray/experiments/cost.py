@@ -126,8 +126,9 @@ def search_cost(config: Config) -> float:
     """Return the multiply-adds of a search; of one by single networks, as if all were of middling size."""
     search = config.search
     if search.paths == "sampled":
-        tried, what = try_config(config), _stand_in(config)
-        return search.networks * (_training(config, tried, what) + _score(config, tried, what))
+        brief, what = try_config(config), _stand_in(config)
+        judged = search.samples * (_sizes(config, brief, what)[1] + _extractor_macs(config.scores.extractor))
+        return search.networks * (_training(config, brief, what) + judged)
     steps = search.steps
     if steps is None:
         half = images_of(config) // (2 if search.arch_data == "split" else 1)

@@ -25,10 +25,11 @@ RANGES: dict[str, BaseDistribution] = {
     "prune.compare": CategoricalDistribution(("alpha", "weight")),
 }
 _ADAMW_LR = FloatDistribution(5e-4, 2e-2, log=True)  # in the place of SGD's
-# Network by network: how many are tried, and when trying turns to refining.
+# Network by network: how many are tried, how long, and when trying turns to refining.
 _SAMPLED: dict[str, BaseDistribution] = {
     "search.n": RANGES["search.n"],
     "search.networks": IntDistribution(10, 40),
+    "search.try_steps": IntDistribution(100, 800, log=True),
     "search.warmup": FloatDistribution(0.1, 0.6),
 }
 

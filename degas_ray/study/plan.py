@@ -164,7 +164,8 @@ def _search_seconds(config: Config, pack: Pack, images: int | None, cache: Path)
         return 0.0
     if config.search.paths == "sampled":
         tried = _train_seconds(try_config(config), pack)
-        return config.search.networks * (tried + _score_seconds(config, pack, cache))
+        judged = _score_seconds(config, pack, cache) * config.search.samples / config.scores.samples
+        return config.search.networks * (tried + judged)
     # From the first step on as it is after the warm-up, and without the compiler, which pays for itself or is not used.
     settings = config.search.model_copy(update={"warmup": 0.0, "compile": "off"})
     pace = _Pace()

@@ -9,7 +9,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,13 @@ from degas_ray.data import Pack
 from degas_ray.errors import DivergedError, Interrupted
 from degas_ray.gan import build_generator, count_sizes, generate, load_generator, save_generator, train
 from degas_ray.gan.group import Group
-from degas_ray.loop import OnProgress, Progress, ShouldStop, log_every
+from degas_ray.loop import OnProgress, Progress, ShouldStop, log_every, pick_device
 from degas_ray.scores import (
     Extractor,
     Reference,
     Scores,
+    extract,
+    kernel_distance,
     load_extractor,
     reference_statistics,
     score,
@@ -181,26 +183,27 @@ def search_work(config: Config, pack: Pack, place: Place, *, seed: int) -> Found
 
 
 def try_config(config: Config) -> TrainConfig:
-    """Return the settings under which a search by single networks tries one: the proxy's, without labels."""
+    """Return the settings under which a search by single networks tries one: the proxy's, but short."""
     plain = {"supervised": False, "milestones": (), "ema": 0.0, "device": config.search.device}
-    return config.proxy.model_copy(update=plain)
+    return config.proxy.model_copy(update={"steps": config.search.try_steps, **plain})
 
 
 def _attempt(config: Config, pack: Pack, place: Place) -> Callable[[Genotype, int], float]:
-    """Return what tries a network: the training and the Fréchet distance that a proxy is judged by.
+    """Return what tries a network: a short adversarial training, and the kernel distance of a few samples.
 
-    A shorter training ranks networks otherwise (docs/method.md). One that diverges is infinitely far.
+    That distance is unbiased, however few they are. A training that diverges is infinitely far.
     """
-    settings = try_config(config)
-    alone = replace(place, on_progress=ignore, should_stop=never)
+    brief = try_config(config)
+    extractor, reference = judge(config.scores, pack, place.home, pick_device(config.search.device))
 
     def attempt(genotype: Genotype, seed: int) -> float:
-        generator = build_generator(genotype, settings, pack.resolution, seed=derive(seed, "weights"))
+        generator = build_generator(genotype, brief, pack.resolution, seed=derive(seed, "weights"))
         try:
-            train(settings, generator, pack, seed=seed, should_stop=place.should_stop)
+            train(brief, generator, pack, seed=seed, should_stop=place.should_stop)
         except DivergedError:
             return math.inf
-        return measure(generator, config.scores, pack, alone, seed=seed).fid
+        images = generate(generator, config.search.samples, seed=derive(seed, "samples"), batch=config.scores.batch)
+        return kernel_distance(extract(images, extractor).features, reference.features)
 
     return attempt
 

@@ -63,9 +63,9 @@ def test_adamw_has_a_range_of_its_own() -> None:
 
 def test_network_by_network_only_what_counts_there_is_tuned() -> None:
     config = resolve(sets=["dataset=fashion-mnist", "search.paths=sampled"])
-    keys = ["search.n", "search.networks", "search.warmup"]
+    keys = ["search.n", "search.networks", "search.try_steps", "search.warmup"]
     assert list(tuned(config)) == keys
-    assert own_values(config) == dict(zip(keys, (1, 24, 0.2), strict=True))
+    assert own_values(config) == dict(zip(keys, (1, 24, 300, 0.2), strict=True))
     with pytest.raises(ConfigError, match=r"search\.alpha_lr is not tuned; (expected some of|did you mean)"):
         tuned(resolve(sets=["search.paths=sampled", "study.tune=[search.alpha_lr]"]))
 

@@ -11,7 +11,6 @@ from tiny_study import Notes, tiny_config
 from degas_ray.config import Config
 from degas_ray.data import Pack, prepare
 from degas_ray.errors import Interrupted
-from degas_ray.search import search
 from degas_ray.space import Genotype, Space
 from degas_ray.study.work import Place, scoring_work, search_work, training_work, try_config
 
@@ -65,33 +64,25 @@ def test_an_interrupted_search_by_single_networks_ends_where_an_undisturbed_one_
     home: Path, pack: Pack, tmp_path: Path
 ) -> None:
     """Each network really is trained, and its samples judged."""
-    short = {"search__networks": 5, "search__checkpoint_seconds": 1e-9}
-    config = tiny_config(search__paths="sampled", search__cost_limit=1.0, **short)
+    small = {"search__networks": 5, "search__try_steps": 2, "search__samples": 10}
+    config = tiny_config(search__paths="sampled", search__cost_limit=1.0, search__checkpoint_seconds=1e-9, **small)
     whole, notes = Notes(), Notes()
     undisturbed = search_work(config, pack, Place(home, tmp_path / "a", whole), seed=3)
     place = Place(home, tmp_path / "b", notes)
     with pytest.raises(Interrupted):
-        search_work(config, pack, replace(place, should_stop=after(3)), seed=3)
+        search_work(config, pack, replace(place, should_stop=after(8)), seed=3)
+    assert list((tmp_path / "b" / "search").glob("step-*.ckpt"))
     assert search_work(config, pack, place, seed=3) == undisturbed
     distances = [row["search/distance"] for _, row in whole.rows if "search/distance" in row]
     assert len(set(distances)) == 5
     assert distances == [row["search/distance"] for _, row in notes.rows if "search/distance" in row]
 
 
-def test_a_try_is_the_proxy_without_labels() -> None:
-    config = tiny_config(search__paths="sampled", proxy__framework="sngan", proxy__milestones=(0.5,))
-    assert try_config(config) == config.proxy.model_copy(update={"milestones": (), "device": config.search.device})
-
-
-def test_a_try_is_judged_as_a_proxy_is(home: Path, pack: Pack, tmp_path: Path) -> None:
-    config, notes = tiny_config(search__paths="sampled", search__networks=1), Notes()
-    search_work(config, pack, Place(home, tmp_path / "search", notes), seed=3)
-    tried: list[Genotype] = []
-    search(config.search, pack, seed=3, attempt=lambda genotype, seed: float(tried.append(genotype) or seed))
-    place = Place(home, tmp_path / "proxy", Notes())
-    proxy = training_work(config.proxy, tried[0], pack, place, phase="proxy", seed=3, scores=config.scores)
-    scores = scoring_work(proxy.generator, config.scores, pack, place, phase="proxy", seed=3, step=1)
-    assert notes.series("search/distance") == [(1, scores.fid)]
+def test_a_try_is_the_proxy_cut_short() -> None:
+    proxy = {"proxy__framework": "sngan", "proxy__milestones": (0.5,)}
+    config = tiny_config(search__paths="sampled", search__try_steps=7, **proxy)
+    short = config.proxy.model_copy(update={"steps": 7, "milestones": (), "device": config.search.device})
+    assert try_config(config) == short
 
 
 def test_an_interrupted_training_ends_where_an_undisturbed_one_does(home: Path, pack: Pack, tmp_path: Path) -> None:
