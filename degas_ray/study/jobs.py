@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -324,15 +325,21 @@ def _prepare_environment(joined: bool) -> None:
         "OMP_WAIT_POLICY": "PASSIVE",
     }
     if not joined:
-        # Ray turns its authentication on by itself, with a token that it would write into the user's home directory;
-        # this one lives as long as the processes. Naming the mode too would come too late once Ray is imported.
-        own["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        # Ray turns its authentication on by itself, with a token that it would write into the user's home directory.
+        # Naming the mode too would come too late once Ray is imported.
+        own["RAY_AUTH_TOKEN"] = _token()
         # The name is of other systems; off means that every server of the session listens on loopback alone.
         own["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         # Nobody starts this session's control service again: waiting for it, a minute by default, is no use.
         own["RAY_gcs_rpc_server_reconnect_timeout_s"] = "15"
     for key, value in own.items():
         os.environ.setdefault(key, value)
+
+
+@cache
+def _token() -> str:
+    """Return what Ray's processes know each other by; Ray's own library keeps the first one it reads."""
+    return secrets.token_hex(32)
 
 
 def _scratch(home: Path) -> Path:

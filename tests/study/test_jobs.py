@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -107,6 +109,31 @@ def ray(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resour
     os.environ["HOME"] = before[0]
     del os.environ["RAY_OVERRIDE_RESOURCES"]
     assert not list(home.glob("ray/*"))
+
+
+TWICE = """
+import os, sys
+from pathlib import Path
+from degas_ray.study.jobs import session
+
+before = dict(os.environ)
+for _ in range(2):
+    with session(Path(sys.argv[1])) as resources:
+        print(resources.nodes)
+    os.environ.clear()
+    os.environ.update(before)
+"""
+
+
+def test_a_process_may_hold_one_session_after_another(tmp_path: Path) -> None:
+    # Whoever calls the command line as a function may undo what it set in the environment.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")} | {
+        "HOME": str(tmp_path),
+        "RAY_gcs_server_port_wait_time_s": "20",
+    }
+    command = [sys.executable, "-c", TWICE, str(tmp_path)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "1\n1\n"), ended.stderr
 
 
 @pytest.fixture(scope="module")
