@@ -273,8 +273,17 @@ def _agreements(experiment: Experiment, rows: Sequence[Row]) -> Iterator[str]:
             if found is not None:
                 yield (
                     f"Rank agreement of {first} and {second} over {found.count} generators: Spearman "
-                    f"{found.value:.2f} {_interval(found, '{:.2f}')}."
+                    f"{found.value:.2f} {_interval(found, '{:.2f}')}{_moved(*sides)}."
                 )
+
+
+def _moved(first: Sequence[Row], second: Sequence[Row]) -> str:
+    """Say how much farther the second training's generators are, where one protocol measured both."""
+    share = statistics.paired_difference(first, second)
+    if share is None or len({row.protocol_hash for row in (*first, *second) if row.fid is not None}) > 1:
+        return ""
+    numbers = f"{100 * share.value:+.1f} % {_interval(share, '{:+.1f}', 100)}"
+    return f"; distances of the second against the first, generator by generator: {numbers}"
 
 
 def _stability(experiment: Experiment, rows: Sequence[Row]) -> Iterator[str]:

@@ -134,6 +134,17 @@ def rank_agreement(first: Sequence[Row], second: Sequence[Row]) -> Estimate | No
     return Estimate(_spearman(x, y), float(found.low), float(found.high), len(shared))
 
 
+def paired_difference(first: Sequence[Row], second: Sequence[Row]) -> Estimate | None:
+    """Return by what share a generator's distance under the second training lies above that under the first.
+
+    Returns:
+        The median over the generators that had both, with its interval, or ``None`` where there are fewer than two.
+    """
+    a, b = _by_generator(first), _by_generator(second)
+    ratios = [b[key] / a[key] - 1 for key in a if key in b]
+    return median(ratios) if len(ratios) > 1 else None
+
+
 def noise(rows: Sequence[Row]) -> tuple[float, float] | None:
     """Return the spread of one generator's training seeds, and of the generators, as shares of the mean.
 

@@ -14,7 +14,7 @@ from degas_ray.cli.main import main
 from degas_ray.config import resolve
 from degas_ray.errors import ConfigError, InputError, Interrupted
 from degas_ray.experiments import cost_of, list_experiments, load_experiment, report_on, run_experiment
-from degas_ray.experiments.report import _decided
+from degas_ray.experiments.report import _agreements, _decided
 from degas_ray.experiments.rows import Row, read_rows, search_key, write_rows
 from degas_ray.experiments.run import Watch
 
@@ -187,6 +187,32 @@ def test_claims_are_decided_by_the_interval_of_the_difference(folder: Path) -> N
     again = [replace(row, training="leaders", fid=80.0) for row in rows("random", *near)[:1]]
     (pooled,) = _decided(experiment, rows("random", *near) + again + rows("designed", 200.0))
     assert "-51.2 %" in pooled  # (90 + 80) / 2 is below the median still
+
+
+def test_one_training_is_compared_with_another_where_one_protocol_measured_both(folder: Path) -> None:
+    file = folder / "two.yml"
+    file.write_text(yaml.safe_dump(TINY, sort_keys=False))
+    experiment = load_experiment(file)
+    proxy = [
+        Row(
+            f"{k}",
+            "training",
+            "random",
+            str(k),
+            "completed",
+            "digits",
+            training="proxy",
+            fid=100.0 + k,
+            genotype=f"{k}",
+        )
+        for k in range(4)
+    ]
+    leaders = [replace(row, training="leaders", fid=(row.fid or 0) / 2) for row in proxy]
+    (said,) = _agreements(experiment, proxy + leaders)
+    assert said.startswith("Rank agreement of proxy and leaders over 4 generators: Spearman 1.00")
+    assert said.endswith("distances of the second against the first, generator by generator: -50.0 % [-50.0, -50.0].")
+    (apart,) = _agreements(experiment, proxy + [replace(row, protocol_hash="another") for row in leaders])
+    assert "second" not in apart
 
 
 def test_claims_name_what_there_is(tmp_path: Path) -> None:

@@ -9,7 +9,15 @@ from scipy import stats
 
 from degas_ray.experiments.counting import macs_of
 from degas_ray.experiments.rows import Row
-from degas_ray.experiments.statistics import difference, median, noise, rank_agreement, stability, units
+from degas_ray.experiments.statistics import (
+    difference,
+    median,
+    noise,
+    paired_difference,
+    rank_agreement,
+    stability,
+    units,
+)
 from degas_ray.figures import save
 from degas_ray.figures.strips import Strip, strips
 from degas_ray.space import PUBLISHED, Space
@@ -60,6 +68,16 @@ def test_rank_agreement_is_spearmans() -> None:
     assert found.high is not None
     assert -1 <= found.low <= found.value <= found.high <= 1
     assert rank_agreement(first[:3], second[:3]) is None
+
+
+def test_trainings_are_compared_generator_by_generator() -> None:
+    first = [row("a", 100.0), row("b", 10.0), row("b", 30.0, seed=1), row("c", 50.0), row("alone", 1.0)]
+    second = [row("a", 50.0), row("b", 18.0), row("c", 60.0)]
+    found = paired_difference(first, second)
+    assert found is not None
+    assert (found.value, found.count) == (pytest.approx(-0.1), 3)
+    assert (found.low, found.high) == (pytest.approx(-0.5), pytest.approx(0.2))
+    assert paired_difference(first[:1], second) is None
 
 
 def test_noise_is_within_and_between() -> None:
