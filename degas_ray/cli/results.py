@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -157,19 +158,24 @@ def _trial_row(row: "Row", result: "StudyResult") -> tuple[str, ...]:
 
 
 def _print_reruns(result: "StudyResult") -> None:
-    from degas_ray.scores import Scores
     from degas_ray.space import Genotype
+    from degas_ray.study.promote import fresh_scores
 
-    before = {row.genotype: row for row in result.rows}
+    before = {row.genotype: row.score for row in result.rows}
     rows = []
-    for rerun in result.reruns:
-        row = before.get(rerun.genotype)
-        fresh = f"{Scores.from_json(rerun.scores).fid:,.1f}" if rerun.scores else rerun.outcome
-        first = f"{row.score:,.1f}" if row is not None and row.score is not None else "–"
-        star = "★ " if rerun.genotype == result.winner else ""
-        rows.append((star + Genotype.parse(rerun.genotype).hash[:8], first, fresh))
-    columns = ("genotype", "in its trial", "with a fresh seed")
-    print_table(columns, rows, right=columns)
+    for genotype, fresh in fresh_scores(result.reruns).items():
+        first = before.get(genotype)
+        star = "★ " if genotype == result.winner else ""
+        rows.append(
+            (
+                star + Genotype.parse(genotype).hash[:8],
+                f"{first:,.1f}" if first is not None else "–",
+                f"{fmean(fresh):,.1f}" if fresh else "–",
+                "  ".join(f"{value:,.1f}" for value in fresh) or "none has a score",
+            )
+        )
+    columns = ("genotype", "in its trial", "fresh mean", "fresh seeds")
+    print_table(columns, rows, right=columns[:3])
 
 
 def search_facts(run: "SearchRun") -> dict[str, Any]:

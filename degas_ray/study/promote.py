@@ -1,10 +1,12 @@
 """After the trials: the best few once more with fresh seeds, and the winner trained to full length and registered."""
 
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from degas_ray.config import Config, dump, flatten
@@ -137,6 +139,15 @@ def run_rerank(context: Context, pack: Pack, task: Mapping[str, Any], report: Re
         write_json(folder / "result.json", asdict(rerun))
 
 
+def fresh_scores(reruns: Sequence[Rerun]) -> dict[str, list[float]]:
+    """Return the distances that each genotype's fresh trainings came to, the best on average first."""
+    found: dict[str, list[float]] = {rerun.genotype: [] for rerun in reruns}
+    for rerun in reruns:
+        if rerun.scores:
+            found[rerun.genotype].append(Scores.from_json(rerun.scores).fid)
+    return dict(sorted(found.items(), key=lambda item: fmean(item[1]) if item[1] else math.inf))
+
+
 def winner(rows: Sequence[Row], reruns: Sequence[Rerun], config: Config) -> Genotype | None:
     """Return the genotype to promote: the best by its fresh seeds alone, since the best of many noisy scores flatters.
 
@@ -146,10 +157,7 @@ def winner(rows: Sequence[Row], reruns: Sequence[Rerun], config: Config) -> Geno
         config: Objectives.
     """
     order = candidates(rows, config)
-    fresh: dict[str, list[float]] = {}
-    for rerun in reruns:
-        if rerun.scores:
-            fresh.setdefault(rerun.genotype, []).append(Scores.from_json(rerun.scores).fid)
+    fresh = {genotype: found for genotype, found in fresh_scores(reruns).items() if found}
     known = [genotype for genotype in order if str(genotype) in fresh]
     if not known:
         return order[0] if order else None
@@ -157,7 +165,7 @@ def winner(rows: Sequence[Row], reruns: Sequence[Rerun], config: Config) -> Geno
     points = []
     for genotype in known:
         distances, row = fresh[str(genotype)], sizes[str(genotype)]
-        values = {"fid": sum(distances) / len(distances), "parameters": row.parameters, "macs": row.macs}
+        values = {"fid": fmean(distances), "parameters": row.parameters, "macs": row.macs}
         points.append(tuple(float(values[name]) for name in config.study.objectives))
     return known[ranked(points)[0]]
 

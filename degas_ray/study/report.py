@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -25,12 +26,13 @@ from degas_ray.study.importance import importance
 from degas_ray.study.jobs import Needs
 from degas_ray.study.overview import COORDINATES, DIAGRAM, HISTORY, IMPORTANCE, PARETO, study_figures
 from degas_ray.study.page import page
+from degas_ray.study.promote import fresh_scores
 from degas_ray.study.result import StudyResult, collect
 from degas_ray.study.store import Row, StudyFolder
 from degas_ray.study.words import findings
 
 TRIALS = ("trial", "outcome", "distance", "IS", "parameters", "multiply-adds", "n", "decided", "minutes", "genotype")
-RERUNS = ("genotype", "in its trial", "with a fresh seed", "outcome")
+RERUNS = ("genotype", "in its trial", "fresh mean", "fresh seeds")
 CAPTIONS = {
     HISTORY: "Every trial's score after the short training, and the best so far.",
     COORDINATES: "What was tuned and what came of it: a line a trial, dark is good, the thick one is the best.",
@@ -183,12 +185,12 @@ def _trials(study: _Study) -> str:
         before = {row.genotype: row.score for row in study.result.rows}
         again = [
             {
-                "genotype": Genotype.parse(rerun.genotype).hash,
-                "in its trial": before.get(rerun.genotype),
-                "with a fresh seed": Scores.from_json(rerun.scores).fid if rerun.scores else None,
-                "outcome": rerun.outcome,
+                "genotype": Genotype.parse(genotype).hash,
+                "in its trial": before.get(genotype),
+                "fresh mean": fmean(fresh) if fresh else None,
+                "fresh seeds": ", ".join(f"{value:,.1f}" for value in fresh) or "none has a score",
             }
-            for rerun in study.result.reruns
+            for genotype, fresh in fresh_scores(study.result.reruns).items()
         ]
         parts.append(f"<h3>Re-ranked with fresh seeds</h3>\n{_scroll(tables.html(again, RERUNS))}")
     failed = [f"trial {row.number}: {row.error.strip().splitlines()[-1]}" for row in order if row.error.strip()]

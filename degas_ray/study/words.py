@@ -58,9 +58,14 @@ def findings(
         )
     decided = [1 - row.entropy[1] for row in rows if row.entropy is not None]
     if decided:
+        meaning = (
+            "each tells little by itself, and the network is taken that is best by all together"
+            if config.search.paths == "sampled"
+            else "near 0 the pruning is close to a random pick"
+        )
         said.append(
             f"The searches ended {100 * min(decided):.0f} to {100 * max(decided):.0f} % decided "
-            "(0: all operations alike, 100: one left); near 0 the pruning is close to a random pick."
+            f"(0: all operations alike, 100: one left); {meaning}."
         )
     named = [(key, share) for key, share in list(shares.items())[:_NAMED] if share >= _LEAST]
     if named:

@@ -147,7 +147,7 @@ def test_the_end_says_everything(calls: list[dict[str, Any]]) -> None:
         "protocol           clean-bicubic-64 resizing, BN with batch statistics, last checkpoint, real images 9f0b",
         "trial 1: search: the loss became non-finite at step 12",
         "trial 3: RuntimeError: out of memory",
-        "★ 37c0b809        1,300.0             1,400.0",
+        "★ 37c0b809        1,300.0      1,400.0   1,400.0",
         "Winner 37c0b8098c9f",
         "Stage 2: N2a is avg_pool_3x3 of U1; U2 is deconv_4x4 of N2a.",
         f"As text: {STL}",

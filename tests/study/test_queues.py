@@ -19,7 +19,7 @@ from degas_ray.study.estimate import Estimate
 from degas_ray.study.events import Event
 from degas_ray.study.jobs import Job
 from degas_ray.study.monitor import GRACE_SECONDS, Ledger, Monitor
-from degas_ray.study.promote import Rerun, winner
+from degas_ray.study.promote import Rerun, fresh_scores, winner
 from degas_ray.study.proposals import Proposals
 from degas_ray.study.queues import ListQueue, StudyQueue
 from degas_ray.study.store import Row, write_json
@@ -141,6 +141,16 @@ def test_the_winner_is_chosen_by_its_fresh_seeds_alone() -> None:
     diverged = [Rerun(GENOTYPES[0], 0, 1, "diverged"), fresh[1]]
     assert str(winner(rows, diverged, config)) == GENOTYPES[1]
     assert winner([], [], config) is None
+    again = [
+        *diverged,
+        Rerun(GENOTYPES[1], 1, 2, "completed", scores(15.0)),
+        Rerun(GENOTYPES[2], 0, 1, "completed", scores(22.0)),
+    ]
+    assert list(fresh_scores(again).items()) == [
+        (GENOTYPES[1], [25.0, 15.0]),
+        (GENOTYPES[2], [22.0]),
+        (GENOTYPES[0], []),
+    ]
 
 
 def test_a_genotype_found_twice_is_re_ranked_once(tmp_path: Path) -> None:
