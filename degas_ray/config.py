@@ -229,7 +229,7 @@ _PHOTO: dict[str, Any] = {
     "proxy": {**_SHORT, "latent_dim": 128, "steps": 600},
     "full": {"latent_dim": 128, "steps": 3000},
     "scores": {"samples": 2000, "real": 2000},
-    "study": {"trials": 8, "rerank": {"top": 4, "seeds": 3}},  # three trainings cost a tenth of a search
+    "study": {"trials": 8, "rerank": {"top": 4, "seeds": 3}},  # three trainings take a quarter of a search
 }
 # With --supervised: the paper's weights of the classifier, 1.0 and 0.1, are for a training a hundred times as long.
 _LABELS: dict[str, Any] = {"auxiliary_critic": 5.0, "auxiliary_generator": 1.0, "label_rate": 10.0}
