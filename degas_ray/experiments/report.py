@@ -35,6 +35,7 @@ GROUPS = (
     "multiply-adds",
     "without score",
 )
+RANKS = ("by", "against", "generators", "Spearman", "95 % interval", "distances moved")
 FOUND = ("group", "member", "genotype", "decided", "skip share", "margin", "hours")
 INTERVALS = (
     "Intervals are 95 % percentile bootstrap intervals of the median (9,999 resamples) over generators, each with the "
@@ -121,7 +122,10 @@ def report_on(experiment: Experiment) -> Report:
     searches = [row for row in rows if row.kind in ("search", "study")]
     if searches:
         shown.append(("What was found", [_found(row) for row in searches], FOUND))
-    sentences += [*_decided(experiment, rows), *_noise(experiment, rows), *_agreements(experiment, rows)]
+    ranks = list(_ranks(experiment, rows))
+    if ranks:
+        shown.append(("How alike the same generators are ranked", ranks, RANKS))
+    sentences += [*_decided(experiment, rows), *_noise(experiment, rows)]
     sentences += _stability(experiment, rows)
     importances = list(_importance(experiment, rows))
     if importances:
@@ -264,26 +268,38 @@ def _noise(experiment: Experiment, rows: Sequence[Row]) -> Iterator[str]:
             )
 
 
-def _agreements(experiment: Experiment, rows: Sequence[Row]) -> Iterator[str]:
+def _ranks(experiment: Experiment, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    """Yield each training against each later one, and sizes against the last of those with the most generators."""
     names = list(experiment.trainings)
+    sides = {name: [row for row in rows if row.training == name] for name in names}
     for place, first in enumerate(names):
         for second in names[place + 1 :]:
-            sides = [[row for row in rows if row.training == name] for name in (first, second)]
-            found = statistics.rank_agreement(*sides)
+            found = statistics.rank_agreement(sides[first], sides[second])
             if found is not None:
-                yield (
-                    f"Rank agreement of {first} and {second} over {found.count} generators: Spearman "
-                    f"{found.value:.2f} {_interval(found, '{:.2f}')}{_moved(*sides)}."
-                )
+                yield _rank(first, second, found) | {"distances moved": _moved(sides[first], sides[second])}
+    last = max(reversed(names), key=lambda name: len({row.genotype for row in sides[name]}))
+    for size, values in (("parameters", statistics.parameters), ("multiply-adds", statistics.macs)):
+        found = statistics.rank_agreement(sides[last], sides[last], values)
+        if found is not None:
+            yield _rank(size, last, found)
 
 
-def _moved(first: Sequence[Row], second: Sequence[Row]) -> str:
+def _rank(first: str, second: str, found: statistics.Estimate) -> dict[str, Any]:
+    return {
+        "by": first,
+        "against": second,
+        "generators": found.count,
+        "Spearman": f"{found.value:.2f}",
+        "95 % interval": _interval(found, "{:.2f}"),
+    }
+
+
+def _moved(first: Sequence[Row], second: Sequence[Row]) -> str | None:
     """Say how much farther the second training's generators are, where one protocol measured both."""
     share = statistics.paired_difference(first, second)
     if share is None or len({row.protocol_hash for row in (*first, *second) if row.fid is not None}) > 1:
-        return ""
-    numbers = f"{100 * share.value:+.1f} % {_interval(share, '{:+.1f}', 100)}"
-    return f"; distances of the second against the first, generator by generator: {numbers}"
+        return None
+    return f"{100 * share.value:+.1f} % {_interval(share, '{:+.1f}', 100)}"
 
 
 def _stability(experiment: Experiment, rows: Sequence[Row]) -> Iterator[str]:

@@ -4,7 +4,7 @@ What is resampled is what was drawn independently: a group's generators, each wi
 the seeds where a group has one generator.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -108,15 +108,37 @@ def difference(values: Sequence[float], reference: Sequence[float]) -> Estimate:
     return Estimate(float(share(a, b)), float(found.low), float(found.high), count)
 
 
-def rank_agreement(first: Sequence[Row], second: Sequence[Row]) -> Estimate | None:
-    """Return Spearman's correlation of two trainings' distances over the generators that had both.
+def distance(row: Row) -> float | None:
+    """Return the Fréchet distance of a row."""
+    return row.fid
+
+
+def parameters(row: Row) -> float | None:
+    """Return a generator's weights."""
+    return row.parameters
+
+
+def macs(row: Row) -> float | None:
+    """Return a generator's multiply-adds an image."""
+    return row.macs
+
+
+def rank_agreement(
+    first: Sequence[Row], second: Sequence[Row], value: Callable[[Row], float | None] = distance
+) -> Estimate | None:
+    """Return Spearman's correlation of what two trainings say of the generators that had both.
 
     A resample of equal values has no order and counts as 0.
+
+    Args:
+        first: Rows of one training.
+        second: Rows of another, whose distances count.
+        value: What is taken of the first.
 
     Returns:
         The correlation with its interval, or ``None`` where there are fewer than :data:`FEWEST_RANKED` generators.
     """
-    a, b = _by_generator(first), _by_generator(second)
+    a, b = _by_generator(first, value), _by_generator(second)
     shared = [key for key in a if key in b]
     if len(shared) < FEWEST_RANKED:
         return None
@@ -201,11 +223,11 @@ def _choices(genotype: Genotype) -> list[str]:
     return chosen
 
 
-def _by_generator(rows: Sequence[Row]) -> dict[str, float]:
+def _by_generator(rows: Sequence[Row], value: Callable[[Row], float | None] = distance) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for row in rows:
-        if row.fid is not None:
-            found.setdefault(row.genotype, []).append(row.fid)
+        if row.fid is not None and (number := value(row)) is not None:
+            found.setdefault(row.genotype, []).append(number)
     return {key: float(np.mean(values)) for key, values in found.items()}
 
 

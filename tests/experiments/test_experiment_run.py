@@ -14,7 +14,7 @@ from degas_ray.cli.main import main
 from degas_ray.config import resolve
 from degas_ray.errors import ConfigError, InputError, Interrupted
 from degas_ray.experiments import cost_of, list_experiments, load_experiment, report_on, run_experiment
-from degas_ray.experiments.report import _agreements, _decided
+from degas_ray.experiments.report import _decided, _ranks
 from degas_ray.experiments.rows import Row, read_rows, search_key, write_rows
 from degas_ray.experiments.run import Watch
 
@@ -208,11 +208,18 @@ def test_one_training_is_compared_with_another_where_one_protocol_measured_both(
         for k in range(4)
     ]
     leaders = [replace(row, training="leaders", fid=(row.fid or 0) / 2) for row in proxy]
-    (said,) = _agreements(experiment, proxy + leaders)
-    assert said.startswith("Rank agreement of proxy and leaders over 4 generators: Spearman 1.00")
-    assert said.endswith("distances of the second against the first, generator by generator: -50.0 % [-50.0, -50.0].")
-    (apart,) = _agreements(experiment, proxy + [replace(row, protocol_hash="another") for row in leaders])
-    assert "second" not in apart
+    (line,) = _ranks(experiment, proxy + leaders)  # of no generator the size is known
+    assert (line["by"], line["against"], line["generators"], line["Spearman"]) == ("proxy", "leaders", 4, "1.00")
+    assert line["distances moved"] == "-50.0 % [-50.0, -50.0]"
+    (apart,) = _ranks(experiment, proxy + [replace(row, protocol_hash="another") for row in leaders])
+    assert apart["distances moved"] is None
+    sized = [replace(row, parameters=1000 - place, macs=place) for place, row in enumerate(leaders)]
+    lines = {line["by"]: line for line in _ranks(experiment, proxy + sized)}
+    assert {by: line["Spearman"] for by, line in lines.items()} == {
+        "proxy": "1.00",
+        "parameters": "-1.00",
+        "multiply-adds": "1.00",
+    }
 
 
 def test_claims_name_what_there_is(tmp_path: Path) -> None:
