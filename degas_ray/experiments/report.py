@@ -277,6 +277,8 @@ def _ranks(experiment: Experiment, rows: Sequence[Row]) -> Iterator[dict[str, An
             found = statistics.rank_agreement(sides[first], sides[second])
             if found is not None:
                 yield _rank(first, second, found) | {"distances moved": _moved(sides[first], sides[second])}
+    if not names:
+        return
     last = max(reversed(names), key=lambda name: len({row.genotype for row in sides[name]}))
     for size, values in (("parameters", statistics.parameters), ("multiply-adds", statistics.macs)):
         found = statistics.rank_agreement(sides[last], sides[last], values)

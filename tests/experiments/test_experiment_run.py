@@ -300,3 +300,9 @@ def test_strategies_have_the_same_total_cost(name: str) -> None:
         for group, settings in experiment.generators.items()
     ]
     assert max(costs) / min(costs) < 1.05
+
+
+def test_an_experiment_of_searches_alone_is_reported() -> None:
+    report = report_on(load_experiment(Path(__file__).parents[2] / "experiments" / "laptop" / "stability.yaml"))
+    assert [heading for heading, _, _ in report.tables] == ["What was found"]
+    assert report.figure() is None
