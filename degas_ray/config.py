@@ -324,6 +324,27 @@ def from_tree(tree: Mapping[str, Any]) -> Config:
         raise ConfigError(describe_fault(item, known_keys()) for item in error.errors()) from None
 
 
+def stored_config(state: Mapping[str, Any], file: Path) -> Config:
+    """Validate the configuration that a run or a study keeps.
+
+    Args:
+        state: What is in ``file``; its ``config`` counts.
+        file: Named where another version wrote settings that this one does not have.
+
+    Raises:
+        InputError: With every setting that does not fit.
+    """
+    try:
+        return from_tree(state["config"])
+    except ConfigError as error:
+        raise InputError(
+            f"{file} has settings that this version of degas-ray does not take:\n"
+            + "".join(f"  {fault}\n" for fault in error.faults)
+            + "open it with the version that wrote it, which provenance.json beside it names, or begin anew under "
+            "another name"
+        ) from None
+
+
 def flatten(config: BaseModel, prefix: str = "") -> dict[str, Any]:
     """Return dotted keys to plain values, in the order of the classes: what MLflow shows as parameters."""
     flat: dict[str, Any] = {}

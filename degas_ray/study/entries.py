@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from degas_ray.config import Config, TrainConfig, from_tree
+from degas_ray.config import Config, TrainConfig, stored_config
 from degas_ray.errors import GenotypeError, InputError
 from degas_ray.files import path_of
 from degas_ray.gan import build_generator, count_sizes, load_generator
@@ -121,20 +121,20 @@ def _has_generator(home: Path, name: str) -> bool:
 
 def _of_training(folder: Path) -> Entry:
     task, scores = read_json(folder / "task.json") or {}, read_json(folder / "scores.json")
-    config = task.get("config")
-    if not isinstance(config, dict) or task.get("role") != "train":
+    if not isinstance(task.get("config"), dict) or task.get("role") != "train":
         raise InputError(f"{folder.name} is no training; compare trainings, studies or genotypes")
     if scores is None or not (folder / "generator.ckpt").is_file():
         raise InputError(f"{folder.name} has no scores yet; go on with 'degas-ray train --resume {folder.name}'")
     generator, _ = load_generator(folder / "generator.ckpt")
     parameters, macs = count_sizes(generator)
-    sizes = {"parameters": parameters, "macs": macs}
-    return _scored(folder.name, OURS, from_tree(config), "full", Scores.from_json(scores), sizes)
+    sizes, config = {"parameters": parameters, "macs": macs}, stored_config(task, folder / "task.json")
+    return _scored(folder.name, OURS, config, "full", Scores.from_json(scores), sizes)
 
 
 def _of_study(home: Path, name: str) -> Entry:
-    result, state = load_study(home, name), StudyFolder(home.absolute(), name).read()
-    spent, config = state["spent"], from_tree(state["config"])
+    study = StudyFolder(home.absolute(), name)
+    result, state = load_study(home, name), study.read()
+    spent, config = state["spent"], stored_config(state, study.file)
     cost = {"hours": spent["seconds"] / 3600, "gpu_days": spent["gpu_seconds"] / 86400 or None}
     if result.promotion is not None:
         sizes = {"parameters": result.promotion.parameters, "macs": result.promotion.macs}
@@ -160,10 +160,11 @@ def _of_run(run_id: str, home: Path) -> Entry:
     value = read_json(folder / "result.json") if folder.is_absolute() else None
     if value is None or not value.get("scores"):
         raise InputError(f"run {run_id} ({run.name}) has no scores; choose a trial, a training or a study")
-    study = StudyFolder(home.absolute(), run.tags.get("degas.study", "")).read()
+    study = StudyFolder(home.absolute(), run.tags.get("degas.study", ""))
     phase: Literal["proxy", "full"] = "full" if run.role == "promotion" else "proxy"
     sizes = {key: value[key] for key in ("parameters", "macs") if value.get(key)}
-    return _scored(run.name, OURS, from_tree(study["config"]), phase, Scores.from_json(value["scores"]), sizes)
+    config = stored_config(study.read(), study.file)
+    return _scored(run.name, OURS, config, phase, Scores.from_json(value["scores"]), sizes)
 
 
 def _scored(

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from degas_ray.config import Config, dump, flatten, from_tree
+from degas_ray.config import Config, dump, flatten, stored_config
 from degas_ray.data import Pack, prepare
 from degas_ray.errors import InputError
 from degas_ray.loop import ShouldStop
@@ -111,7 +111,7 @@ def prepare_study(config: Config | None, folder: StudyFolder) -> Prepared:
     """
     state = read_json(folder.file)
     if state is not None:
-        config = from_tree(state["config"])
+        config = stored_config(state, folder.file)
     assert config is not None, "a new study has settings"
     find_extractor(config.scores, folder.home)  # before images are fetched for nothing
     pack = prepare(

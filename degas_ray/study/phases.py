@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import ClassVar, TypeVar
 
 from degas_ray import figures
-from degas_ray.config import Config, TrainConfig, dump, flatten, from_tree
+from degas_ray.config import Config, TrainConfig, dump, flatten, stored_config
 from degas_ray.data import Pack, prepare
 from degas_ray.errors import DivergedError, InputError, Interrupted
 from degas_ray.gan import HANDMADE
@@ -249,7 +249,7 @@ def _alone(
     folder = _folder(home, role, name, resume)
     if resume:
         task = read_json(folder / TASK) or {}
-        config, what = from_tree(task["config"]), task["what"]
+        config, what = stored_config(task, folder / TASK), task["what"]
     if role == "train":
         find_extractor(config.scores, home)  # before images are fetched for nothing
     pack = prepare(config.dataset, home, resolution=config.resolution, data_dir=config.data_dir, limit=config.limit)

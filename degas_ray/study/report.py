@@ -14,7 +14,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from degas_ray import figures
-from degas_ray.config import Config, dump, from_tree
+from degas_ray.config import Config, dump, stored_config
 from degas_ray.errors import InputError
 from degas_ray.figures import tables
 from degas_ray.files import read_json
@@ -85,7 +85,7 @@ def write_report(home: Path, name: str) -> str:
 def _read(home: Path, name: str) -> _Study:
     folder = StudyFolder(home, name)
     state = folder.read()
-    config = from_tree(state["config"])
+    config = stored_config(state, folder.file)
     result = collect(folder, state, config)
     if not result.winner:
         raise InputError(f"no trial of {name} has a score yet; go on with 'degas-ray tune --resume {name}'")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from degas_ray.config import Config, from_tree
+from degas_ray.config import Config, stored_config
 from degas_ray.files import checked
 from degas_ray.space import Genotype
 from degas_ray.study import promote
@@ -52,7 +52,7 @@ def load_study(home: Path, name: str) -> StudyResult:
     """
     folder = StudyFolder(home.absolute(), name)
     state = folder.read()
-    return collect(folder, state, from_tree(state["config"]))
+    return collect(folder, state, stored_config(state, folder.file))
 
 
 def collect(

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from degas_ray.config import Config, from_tree
+from degas_ray.config import Config, stored_config
 from degas_ray.errors import DegasError, InputError, Interrupted
 from degas_ray.loop import ShouldStop
 from degas_ray.space import Genotype
@@ -104,7 +104,7 @@ def promote_genotype(
         Interrupted: Where it was paused; the same call goes on.
     """
     folder = StudyFolder(home.absolute(), name)
-    config = from_tree(folder.read()["config"])
+    config = stored_config(folder.read(), folder.file)
     chosen = genotype or _chosen(folder, config, trial)
     before = folder.read().get("status", "paused")
     with _opened(None, folder, 0, on_event, should_stop) as study:

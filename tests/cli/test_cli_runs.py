@@ -86,6 +86,21 @@ def test_a_finished_run_resumes_to_the_same_words(home: Path, trained: dict) -> 
     assert f"degas-ray sample t1 --grid --out samples.png --home {home}" in result.stdout
 
 
+def test_what_another_version_wrote_is_named(home: Path, trained: dict, tmp_path: Path) -> None:
+    # A run directory alone is enough: what is not read is not needed.
+    folder = tmp_path / "runs" / "older"
+    folder.mkdir(parents=True)
+    task = json.loads((Path(trained["folder"]) / "task.json").read_text())
+    task["config"]["search"] |= {"belief": 1, "steps": 0}
+    (folder / "task.json").write_text(json.dumps(task))
+    result = run("train", "--resume", "older", "--home", tmp_path)
+    assert result.exit_code == 2
+    assert f"{folder / 'task.json'} has settings that this version of degas-ray does not take" in result.stderr
+    assert "search.belief: no such key" in result.stderr
+    assert "search.steps: " in result.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["task.json"]
+
+
 def test_search_for_people(home: Path, searched: dict) -> None:
     result = run("search", "--resume", "s1", "--home", home)
     assert result.exit_code == 0
