@@ -208,6 +208,8 @@ def _print_plan(experiment: "Experiment", cost: "Cost", as_json: bool) -> None:
         return
     print_words(f"{experiment.title}: {experiment.question}")
     print_words(f"The paper: {experiment.paper}")
+    if experiment.caveat:
+        print_words(f"Caveat: {experiment.caveat}")
     kinds = {name: experiment.generators[name].kind for name in groups}
     print_table(
         ("generators", "kind", "members"),

@@ -83,6 +83,7 @@ class _Body(Section):
     title: str
     question: str
     paper: str = Field(description="what the paper says of it")
+    caveat: str = Field("", description="what the distances here do not say; reports show it with every verdict")
     config: dict[str, Any] = Field({}, description="the ordinary settings, as 'degas-ray tune --config' takes them")
     generators: dict[Name, Generators] = Field(min_length=1)
     trainings: dict[Name, Training]
@@ -116,6 +117,7 @@ class Experiment:
         generators: Groups, by name; the others are compared with the first.
         trainings: In the order in which they are done.
         claims: What the report is to decide.
+        caveat: What the distances here do not say.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Experiment:
     generators: Mapping[str, Generators]
     trainings: Mapping[str, Training]
     claims: tuple[Claim, ...] = ()
+    caveat: str = ""
 
     @cached_property
     def config(self) -> Config:
@@ -259,6 +262,7 @@ def _experiment(file: Path, scale: str, body: _Body) -> Experiment:
         title=body.title,
         question=_one_line(body.question),
         paper=_one_line(body.paper),
+        caveat=_one_line(body.caveat),
         tree=body.config,
         generators=body.generators,
         trainings=body.trainings,

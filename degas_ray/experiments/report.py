@@ -35,8 +35,13 @@ GROUPS = (
     "multiply-adds",
     "without score",
 )
+CLAIMS = ("better", "than", "training", "difference", "verdict")
 RANKS = ("by", "against", "generators", "Spearman", "95 % interval", "distances moved")
 FOUND = ("group", "member", "genotype", "decided", "skip share", "margin", "hours")
+SO_FAR = (
+    "What became of every claim: by how much the median distance of the first lies above that of the second, with its "
+    "95 % interval. Below zero throughout, the claim holds."
+)
 INTERVALS = (
     "Intervals are 95 % percentile bootstrap intervals of the median (9,999 resamples) over generators, each with the "
     "mean of its training seeds, or over seeds where a group has one generator."
@@ -51,6 +56,7 @@ class Report:
         experiment: At one scale.
         rows: That belong to it.
         tables: Headings to lines and their columns, in order.
+        claims: What became of the experiment's claims.
         sentences: What was found, in words.
         strips: What the figure shows.
         distance: What is measured, for the figure's axis.
@@ -59,9 +65,16 @@ class Report:
     experiment: Experiment
     rows: tuple[Row, ...]
     tables: tuple[tuple[str, list[dict[str, Any]], tuple[str, ...]], ...]
+    claims: tuple[dict[str, Any], ...]
     sentences: tuple[str, ...]
     strips: tuple[Strip, ...]
     distance: str
+
+    @property
+    def title(self) -> str:
+        """The experiment's, with its scale where that is not the file's own."""
+        scale = self.experiment.scale
+        return self.experiment.title + ("" if scale == FULL else f" ({scale} scale)")
 
     def figure(self) -> Figure | None:
         """Return the figure; ``None`` before there is a score."""
@@ -74,8 +87,9 @@ class Report:
             picture: The figure's address, where it was written.
         """
         experiment = self.experiment
-        scale = "" if experiment.scale == FULL else f" ({experiment.scale} scale)"
-        parts = [f"## {experiment.title}{scale}", experiment.question, f"The paper: {experiment.paper}"]
+        parts = [f"## {self.title}", experiment.question, f"The paper: {experiment.paper}"]
+        if experiment.caveat:
+            parts.append(f"**Caveat:** {experiment.caveat}")
         for heading, lines, columns in self.tables:
             parts += [f"### {heading}", tables.markdown(lines, columns)]
         if picture:
@@ -125,12 +139,14 @@ def report_on(experiment: Experiment) -> Report:
     ranks = list(_ranks(experiment, rows))
     if ranks:
         shown.append(("How alike the same generators are ranked", ranks, RANKS))
-    sentences += [*_decided(experiment, rows), *_noise(experiment, rows)]
-    sentences += _stability(experiment, rows)
+    claims = tuple(_decided(experiment, rows))
+    if claims:
+        shown.append(("Is it so?", list(claims), CLAIMS))
+    sentences += [*_noise(experiment, rows), *_stability(experiment, rows)]
     importances = list(_importance(experiment, rows))
     if importances:
         shown.append(("Share of the distance's variance, by fANOVA", importances, ("group", "setting", "share")))
-    return Report(experiment, rows, tuple(shown), tuple(sentences), tuple(drawn), distance)
+    return Report(experiment, rows, tuple(shown), claims, tuple(sentences), tuple(drawn), distance)
 
 
 def write_report(reports: Sequence[Report], file: Path, title: str = "Evidence") -> None:
@@ -148,6 +164,9 @@ def write_report(reports: Sequence[Report], file: Path, title: str = "Evidence")
 
     folder = file.parent / file.stem
     parts = [f"# {title}\n\nMade by `degas-ray experiment report`; every number comes from the rows.\n"]
+    claims = [{"experiment": item.title, **claim} for item in reports for claim in item.claims]
+    if claims:
+        parts.append(f"{SO_FAR}\n\n{tables.markdown(claims, ('experiment', *CLAIMS))}\n")
     for item in reports:
         figure, address = item.figure(), ""
         if figure is not None:
@@ -239,22 +258,28 @@ def _found(row: Row) -> dict[str, Any]:
     }
 
 
-def _decided(experiment: Experiment, rows: Sequence[Row]) -> Iterator[str]:
+def _decided(experiment: Experiment, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
     """Yield what the rows say of each claim: it holds, it does not, or it cannot be told."""
     for claim in experiment.claims:
         counted = [row for row in rows if row.training in claim.trainings and row.fid is not None]
         better, than = ([row for row in counted if row.group == name] for name in (claim.better, claim.than))
         if not better or not than or len({row.protocol_hash for row in (*better, *than)}) > 1:
             continue
-        share = statistics.difference(statistics.units(better), statistics.units(than))
-        where = f"{claim.better} better than {claim.than} (training {' and '.join(claim.trainings)})"
-        numbers = f"{_against(statistics.units(better), statistics.units(than))} in the median distance"
+        values, reference = statistics.units(better), statistics.units(than)
+        share = statistics.difference(values, reference)
         if share.low is None or share.high is None:
-            yield f"**{where}: {numbers}; of one value there is no interval.**"
+            verdict = "one value, no interval"
         elif share.low <= 0 <= share.high:
-            yield f"**{where}: not told by these rows; {numbers}.**"
+            verdict = "not told by these rows"
         else:
-            yield f"**{where}: {'holds' if share.high < 0 else 'does not hold, it is worse'}; {numbers}.**"
+            verdict = "holds" if share.high < 0 else "does not hold: worse"
+        yield {
+            "better": claim.better,
+            "than": claim.than,
+            "training": ", ".join(claim.trainings),
+            "difference": _against(values, reference),
+            "verdict": verdict + (", but see the caveat there" if experiment.caveat else ""),
+        }
 
 
 def _noise(experiment: Experiment, rows: Sequence[Row]) -> Iterator[str]:

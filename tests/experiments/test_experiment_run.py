@@ -14,7 +14,7 @@ from degas_ray.cli.main import main
 from degas_ray.config import resolve
 from degas_ray.errors import ConfigError, InputError, Interrupted
 from degas_ray.experiments import cost_of, list_experiments, load_experiment, report_on, run_experiment
-from degas_ray.experiments.report import _decided, _ranks
+from degas_ray.experiments.report import _decided, _ranks, write_report
 from degas_ray.experiments.rows import Row, read_rows, search_key, write_rows
 from degas_ray.experiments.run import Watch
 
@@ -177,16 +177,20 @@ def test_claims_are_decided_by_the_interval_of_the_difference(folder: Path) -> N
         ]
 
     near, far = (90.0, 95.0, 100.0, 105.0), (290.0, 300.0, 310.0, 320.0)
-    for others, verdict in ((far, "holds"), (near, "not told by these rows"), ((9.0, 10.0, 11.0), "does not hold")):
-        said = list(_decided(experiment, rows("random", *near) + rows("searched", *others)))
-        assert len(said) == 1  # nothing is known of the designed one
-        assert said[0].startswith(f"**random better than searched (training proxy and leaders): {verdict}")
+    for others, verdict in (
+        (far, "holds"),
+        (near, "not told by these rows"),
+        ((9.0, 10.0, 11.0), "does not hold: worse"),
+    ):
+        (said,) = _decided(experiment, rows("random", *near) + rows("searched", *others))  # of the designed one nothing
+        assert (said["better"], said["than"], said["training"]) == ("random", "searched", "proxy, leaders")
+        assert said["verdict"] == verdict
     (alone,) = _decided(experiment, rows("random", *near) + rows("designed", 200.0))
-    assert "-51.2 % in the median distance; of one value there is no interval" in alone
+    assert (alone["difference"], alone["verdict"]) == ("-51.2 %", "one value, no interval")
     # A leader's further seeds count for it, once.
     again = [replace(row, training="leaders", fid=80.0) for row in rows("random", *near)[:1]]
     (pooled,) = _decided(experiment, rows("random", *near) + again + rows("designed", 200.0))
-    assert "-51.2 %" in pooled  # (90 + 80) / 2 is below the median still
+    assert pooled["difference"].startswith("-51.2 %")  # (90 + 80) / 2 is below the median still
 
 
 def test_one_training_is_compared_with_another_where_one_protocol_measured_both(folder: Path) -> None:
@@ -306,3 +310,15 @@ def test_an_experiment_of_searches_alone_is_reported() -> None:
     report = report_on(load_experiment(Path(__file__).parents[2] / "experiments" / "laptop" / "stability.yaml"))
     assert [heading for heading, _, _ in report.tables] == ["What was found"]
     assert report.figure() is None
+
+
+def test_a_page_begins_with_what_became_of_every_claim(tmp_path: Path) -> None:
+    folder = Path(__file__).parents[2] / "experiments" / "laptop"
+    names = ("resolution", "searched-against-random-photos")
+    experiments = [load_experiment(folder / f"{name}.yaml") for name in names]
+    write_report([report_on(experiment) for experiment in experiments], tmp_path / "page.md")
+    top, *sections = (tmp_path / "page.md").read_text().split("\n## ")
+    lines = [line for line in top.splitlines() if line.startswith("| Search")]
+    assert len(lines) == sum(len(experiment.claims) for experiment in experiments)
+    assert [("caveat" in line, "photos" in line) for line in lines] == [(False, False)] + [(True, True)] * 6
+    assert ["**Caveat:**" in section for section in sections] == [False, True]
