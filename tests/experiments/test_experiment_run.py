@@ -314,11 +314,11 @@ def test_an_experiment_of_searches_alone_is_reported() -> None:
 
 def test_a_page_begins_with_what_became_of_every_claim(tmp_path: Path) -> None:
     folder = Path(__file__).parents[2] / "experiments" / "laptop"
-    names = ("resolution", "searched-against-random-photos")
+    names = ("operations", "searched-against-random-photos")
     experiments = [load_experiment(folder / f"{name}.yaml") for name in names]
     write_report([report_on(experiment) for experiment in experiments], tmp_path / "page.md")
     top, *sections = (tmp_path / "page.md").read_text().split("\n## ")
-    lines = [line for line in top.splitlines() if line.startswith("| Search")]
+    lines = [line for line in top.splitlines() if line.startswith(("| Which operations", "| Searched"))]
     assert len(lines) == sum(len(experiment.claims) for experiment in experiments)
-    assert [("caveat" in line, "photos" in line) for line in lines] == [(False, False)] + [(True, True)] * 6
+    assert [("caveat" in line, "photos" in line) for line in lines] == [(False, False)] * 5 + [(True, True)] * 6
     assert ["**Caveat:**" in section for section in sections] == [False, True]
