@@ -38,6 +38,7 @@ GROUPS = (
 CLAIMS = ("better", "than", "training", "difference", "verdict")
 RANKS = ("by", "against", "generators", "Spearman", "95 % interval", "distances moved")
 FOUND = ("group", "member", "genotype", "decided", "skip share", "margin", "hours")
+SIZES: dict[statistics.Quantity, str] = {"parameters": "parameters", "macs": "multiply-adds"}
 SO_FAR = (
     "What became of every claim: by how much the median distance of the first lies above that of the second, with its "
     "95 % interval. Below zero throughout, the claim holds."
@@ -305,10 +306,10 @@ def _ranks(experiment: Experiment, rows: Sequence[Row]) -> Iterator[dict[str, An
     if not names:
         return
     last = max(reversed(names), key=lambda name: len({row.genotype for row in sides[name]}))
-    for size, values in (("parameters", statistics.parameters), ("multiply-adds", statistics.macs)):
-        found = statistics.rank_agreement(sides[last], sides[last], values)
+    for quantity, name in SIZES.items():
+        found = statistics.rank_agreement(sides[last], sides[last], quantity)
         if found is not None:
-            yield _rank(size, last, found)
+            yield _rank(name, last, found)
 
 
 def _rank(first: str, second: str, found: statistics.Estimate) -> dict[str, Any]:

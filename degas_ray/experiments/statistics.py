@@ -4,9 +4,10 @@ What is resampled is what was drawn independently: a group's generators, each wi
 the seeds where a group has one generator.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from scipy import stats
 
 from degas_ray.experiments.rows import Row
 from degas_ray.space import Genotype, Space
+
+Quantity = Literal["fid", "parameters", "macs"]
 
 RESAMPLES = 9999
 RANK_RESAMPLES = 2000  # ranks are slow to resample
@@ -108,24 +111,7 @@ def difference(values: Sequence[float], reference: Sequence[float]) -> Estimate:
     return Estimate(float(share(a, b)), float(found.low), float(found.high), count)
 
 
-def distance(row: Row) -> float | None:
-    """Return the Fréchet distance of a row."""
-    return row.fid
-
-
-def parameters(row: Row) -> float | None:
-    """Return a generator's weights."""
-    return row.parameters
-
-
-def macs(row: Row) -> float | None:
-    """Return a generator's multiply-adds an image."""
-    return row.macs
-
-
-def rank_agreement(
-    first: Sequence[Row], second: Sequence[Row], value: Callable[[Row], float | None] = distance
-) -> Estimate | None:
+def rank_agreement(first: Sequence[Row], second: Sequence[Row], by: Quantity = "fid") -> Estimate | None:
     """Return Spearman's correlation of what two trainings say of the generators that had both.
 
     A resample of equal values has no order and counts as 0.
@@ -133,12 +119,12 @@ def rank_agreement(
     Args:
         first: Rows of one training.
         second: Rows of another, whose distances count.
-        value: What is taken of the first.
+        by: What is taken of the first.
 
     Returns:
         The correlation with its interval, or ``None`` where there are fewer than :data:`FEWEST_RANKED` generators.
     """
-    a, b = _by_generator(first, value), _by_generator(second)
+    a, b = _by_generator(first, by), _by_generator(second)
     shared = [key for key in a if key in b]
     if len(shared) < FEWEST_RANKED:
         return None
@@ -223,11 +209,11 @@ def _choices(genotype: Genotype) -> list[str]:
     return chosen
 
 
-def _by_generator(rows: Sequence[Row], value: Callable[[Row], float | None] = distance) -> dict[str, float]:
+def _by_generator(rows: Sequence[Row], quantity: Quantity = "fid") -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for row in rows:
-        if row.fid is not None and (number := value(row)) is not None:
-            found.setdefault(row.genotype, []).append(number)
+        if row.fid is not None and (value := getattr(row, quantity)) is not None:
+            found.setdefault(row.genotype, []).append(value)
     return {key: float(np.mean(values)) for key, values in found.items()}
 
 
