@@ -221,7 +221,7 @@ class Config(Section):
     study: StudyConfig = StudyConfig()
 
 
-# Many steps of few images: steps decide how well a training ranks (experiments/laptop/proxy-rank-agreement.yaml).
+# Many steps of few images; experiments/laptop/proxy-rank-agreement.yaml has how that ranks generators.
 _SHORT: dict[str, Any] = {"width": 16, "critic_width": 16, "batch": 8, "generator_batch": 16, "lr": 5e-4}
 # Laid over the defaults for datasets at 32x32 and more (docs/method.md).
 _PHOTO: dict[str, Any] = {
