@@ -194,17 +194,18 @@ def open_tracking(home: Path, uri: str | None = None, experiment: str = "degas-r
     Args:
         home: The home directory.
         uri: Of an MLflow server or database; by default the one that :data:`URI_VARIABLE` names, which a cluster's
-            launcher sets, and else the home's own SQLite database.
+            launcher sets, and else the home's own SQLite database. A server knows where its artifacts go; those of a
+            database go to the home.
         experiment: MLflow's name for all runs of this tool.
 
     Raises:
         InputError: Where the address is wrong, out of date, or nobody answers there.
     """
     home = home.absolute()
-    own = backend.database_uri(home)
     uri = (os.environ.get(URI_VARIABLE) or None) if uri is None else uri
-    uri = own if uri is None else backend.check_uri(uri)
-    artifacts = backend.artifact_root(home) if uri == own else None
+    uri = backend.database_uri(home) if uri is None else backend.check_uri(uri)
+    # A database keeps no files, and MLflow would put them into the folder that the command was typed in.
+    artifacts = None if uri.startswith("http") else backend.artifact_root(home)
     try:
         with journal.locked(home / "tracking" / "database.lock", MIGRATION_SECONDS):
             experiment_id = open_experiment(uri, experiment, artifacts, OPEN_SECONDS)

@@ -115,6 +115,27 @@ def test_nothing_is_left_in_the_queue_or_outside_the_home(
     ]
 
 
+def test_files_of_another_database_are_in_the_home(
+    new_home: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database keeps no files; MLflow's own place for them is wherever the command was typed."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "weights").write_bytes(b"1")
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("DEGAS_RAY_TRACKING_URI", backend.database_uri(new_home("other")))
+    home = tmp_path / "home"
+    tracking = open_tracking(home)
+    run = tracking.run("a", "promotion", key="a")
+    run.text("seed: 7\n", "config.yaml")
+    run.finish("completed")
+    tracking.register(run.run_id, elsewhere, "net")
+    found = [tracking.download(run.run_id, "config.yaml"), tracking.resolve_model("models:/net@champion") / "weights"]
+    assert [path.read_bytes() for path in found] == [b"seed: 7\n", b"1"]
+    assert all(path.is_relative_to(home / "mlflow-artifacts") for path in found)
+    assert [path.name for path in elsewhere.iterdir()] == ["weights"]
+
+
 def test_a_second_opening_goes_on_without_repeating(tracking: Tracking) -> None:
     first = tracking.run("a", "trial", key="a")
     first.params({"lr": 0.1})
