@@ -81,7 +81,7 @@ def artifact_root(home: Path) -> str:
 
 
 def check_uri(uri: str) -> str:
-    """Return ``uri`` without a trailing slash.
+    """Return ``uri`` without a trailing slash, and with the whole path of a SQLite file.
 
     Raises:
         InputError: Where it is no tracking address that is supported here.
@@ -91,7 +91,11 @@ def check_uri(uri: str) -> str:
             f"tracking uri: got {public(uri)!r}, expected http://HOST:PORT of an MLflow server or a database such as "
             "sqlite:////absolute/mlflow.db; leave it out to use the home's own database"
         )
-    return uri.rstrip("/")
+    uri = uri.rstrip("/")
+    path = uri.removeprefix("sqlite:///")
+    if path == uri or path.startswith(("/", "file:")):
+        return uri
+    return f"sqlite:///{Path(path).absolute()}"  # workers run in other folders, where it would be another file
 
 
 def public(uri: str) -> str:

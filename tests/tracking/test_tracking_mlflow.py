@@ -136,6 +136,20 @@ def test_files_of_another_database_are_in_the_home(
     assert [path.name for path in elsewhere.iterdir()] == ["weights"]
 
 
+def test_a_relative_database_is_one_file_in_every_folder(
+    home: Path, new_home: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = new_home("other")
+    monkeypatch.chdir(other)
+    address = open_tracking(home, "sqlite:///mlflow.db").address
+    assert address.uri == backend.database_uri(other)
+    monkeypatch.chdir(tmp_path)
+    run = Tracking(address).run("a", "trial", key="a")
+    run.finish("completed")
+    assert [found.name for found in open_tracking(home, backend.database_uri(other)).runs()] == ["a"]
+    assert not (tmp_path / "mlflow.db").exists()
+
+
 def test_a_second_opening_goes_on_without_repeating(tracking: Tracking) -> None:
     first = tracking.run("a", "trial", key="a")
     first.params({"lr": 0.1})
