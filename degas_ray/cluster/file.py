@@ -227,6 +227,23 @@ def _own_faults(tree: Mapping[str, Any], degas: Launch) -> Iterator[str]:
             f"degas.tracking.host: workers on other hosts cannot reach {degas.tracking.host}; give the head's address, "
             "or the uri of a server"
         )
+    yield from _database_faults(tree, degas.tracking.uri or "")
+
+
+def _database_faults(tree: Mapping[str, Any], uri: str) -> Iterator[str]:
+    """Yield what keeps a SQLite file from being the database of a cluster's runs."""
+    if not uri.startswith("sqlite:"):
+        return
+    if _sum(tree, lambda name: 1.0).most > 0:
+        yield (
+            f"degas.tracking.uri: got {uri!r}, a file, which several hosts cannot write safely; leave it out and "
+            "set host: head, or give the address of a server or of PostgreSQL"
+        )
+    elif not is_here(tree) and not uri.startswith("sqlite:////"):
+        yield (
+            f"degas.tracking.uri: got {uri!r}, whose path begins in the job's own folder, which ends with the cluster; "
+            "expected one that begins with /, such as sqlite:////shared/mlflow.db"
+        )
 
 
 def _unsaid_faults(ray: Mapping[str, Any], config: Config) -> Iterator[str]:

@@ -147,6 +147,33 @@ def test_faults_are_sentences_by_dotted_path(changes: dict[str, Any], fault: str
     assert [text for text in caught.value.faults if text.startswith(fault)], caught.value.faults
 
 
+ALONE = {"type": "local", "head_ip": "10.0.0.1", "worker_ips": []}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({}, "degas.tracking.uri: got 'sqlite:///runs.db', a file, which several hosts cannot write safely; leave it"),
+        ({"provider": ALONE}, "degas.tracking.uri: got 'sqlite:///runs.db', whose path begins in the job's own folder"),
+        ({"provider": ALONE, "degas__tracking": {"uri": "sqlite:////shared/runs.db"}}, None),
+        ({"provider": {**ALONE, "head_ip": "127.0.0.1"}}, None),
+        ({"degas__tracking": {"uri": "postgresql://db/runs"}}, None),
+    ],
+)
+def test_a_sqlite_file_is_for_one_host_that_finds_it_again(
+    changes: dict[str, Any], fault: str | None, tmp_path: Path
+) -> None:
+    file = written(
+        tmp_path, **{"degas__tracking": {"uri": "sqlite:///runs.db"}, "degas__prices": {"head": 1}, **changes}
+    )
+    if fault is None:
+        read_cluster(file)
+        return
+    with pytest.raises(ConfigError) as caught:
+        read_cluster(file)
+    assert [text.startswith(fault) for text in caught.value.faults] == [True], caught.value.faults
+
+
 def test_a_password_in_an_address_is_refused_and_not_repeated(tmp_path: Path) -> None:
     tracking = {"uri": "http://me:geheim@mlflow.example.com:5000"}
     with pytest.raises(ConfigError, match=r"degas\.tracking\.uri: got an address with a password") as caught:
