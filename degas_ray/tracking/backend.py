@@ -59,6 +59,9 @@ PERMANENT = frozenset(
     }
 )
 
+# Of the answers 4xx, those that pass: the server waited for too long, took it for a replay, or has too much to do.
+PASSING = frozenset({408, 425, 429})
+
 # Retries are ours (a queue on disk), so mlflow's own give up early; nothing is sent to anybody else.
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -128,7 +131,9 @@ def failures() -> tuple[type[Exception], ...]:
 
 def is_permanent(error: Exception) -> bool:
     """Tell whether sending the same again is no use."""
-    return getattr(error, "error_code", "") in PERMANENT
+    # Uploads fail with the plain answer of whoever is in the way, a proxy too: it has a status and no error code.
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    return getattr(error, "error_code", "") in PERMANENT or (400 <= status < 500 and status not in PASSING)
 
 
 def patiently(call: Callable[[], T], seconds: float, what: str) -> T:
@@ -156,5 +161,9 @@ def patiently(call: Callable[[], T], seconds: float, what: str) -> T:
 
 def first_line(error: Exception) -> str:
     """Return the first line of what ``error`` says, without passwords of addresses in it."""
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return re.sub(r"://[^/@\s]+@", "://", line)[:300]
+    return (without_passwords(str(error).strip()) or type(error).__name__).splitlines()[0][:300]
+
+
+def without_passwords(text: str) -> str:
+    """Return ``text`` without user names and passwords of addresses in it."""
+    return re.sub(r"://[^/@\s]+@", "://", text)

@@ -54,7 +54,7 @@ class Delivery:
 
     @property
     def rejected_file(self) -> Path:
-        """Where records are kept that MLflow will never take."""
+        """Where records are kept that MLflow will never take; their files are in the folder ``rejected`` beside it."""
         return self.address.queue.parent / "rejected.jsonl"
 
     def connect(self) -> None:
@@ -216,10 +216,21 @@ class Delivery:
 
     def _reject(self, records: list[Record], error: Exception) -> None:
         """Set aside what MLflow will never take, so that it does not hold up what comes after it."""
-        self.rejected.append(backend.first_line(error))
+        facts = {"key": self.journal.header["key"], "error": backend.without_passwords(str(error))}
         with self.rejected_file.open("a", encoding="utf-8") as file:
             for record in records:
-                file.write(json.dumps({"key": self.journal.header["key"], "error": str(error), **record}) + "\n")
+                kept = {"path": self._keep(record["path"])} if "path" in record else {}
+                file.write(json.dumps({**facts, **record, **kept}) + "\n")
+        self.rejected.append(backend.first_line(error))
+
+    def _keep(self, path: str) -> str:
+        """Copy a record's file out of the journal, which goes; return its path from the folder of rejected_file."""
+        source = self.journal.folder / path
+        target = Path("rejected") / self.journal.folder.parent.name / source.parent.name / source.name
+        whole = self.rejected_file.parent / target
+        shutil.rmtree(whole.parent, ignore_errors=True)  # of a process that ended in the middle of this
+        shutil.copytree(source.parent, whole.parent)
+        return target.as_posix()
 
 
 def deliver_left_over(address: Address, folder: Path) -> bool:

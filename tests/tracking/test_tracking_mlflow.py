@@ -1,5 +1,6 @@
 """Runs in a real MLflow database."""
 
+import json
 import math
 import multiprocessing
 import os
@@ -11,16 +12,39 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import requests
 
 from degas_ray.errors import DegasWarning, InputError
 from degas_ray.figures import curve
 from degas_ray.tracking import OUTCOMES, Tracking, backend, delivery, journal, mlflow_tracker, open_tracking
 from degas_ray.tracking.sender import Sender
+
+
+class _Refusing:
+    """A client whose uploads end in a plain answer, as behind a proxy that lets no large file through."""
+
+    def __init__(self, client: Any, status: int) -> None:
+        self._client, self._status = client, status
+
+    def __getattr__(self, name: str) -> Any:
+        return self._refuse if name.startswith("log_artifact") else getattr(self._client, name)
+
+    def _refuse(self, *_: Any) -> None:
+        raise _answer(self._status)
+
+
+def _answer(status: int) -> requests.HTTPError:
+    answer = requests.Response()
+    answer.status_code, answer.url = status, "http://me:geheim@mlflow.example/"
+    with pytest.raises(requests.HTTPError) as caught:
+        answer.raise_for_status()
+    return caught.value
 
 
 class _Away:
@@ -411,6 +435,64 @@ def test_a_refused_record_is_set_aside_and_the_rest_arrives(tracking: Tracking) 
     assert tracking.find_run(run.run_id).tags["degas.genotype"] == "g"
     text = (tracking.address.home / "tracking" / "rejected.jsonl").read_text()
     assert "not@allowed" in text
+
+
+@pytest.mark.parametrize("status", [413, 403, 404])
+def test_a_refused_upload_is_set_aside_with_its_file(
+    status: int, tracking: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_bytes(b"1")
+    refusing = _Refusing(backend.client(tracking.address.uri), status)
+    monkeypatch.setattr(backend, "client", lambda _: refusing)
+
+    def record() -> str:
+        run = tracking.run("a", "trial", key="a", pause=1000.0)
+        run.artifact(tmp_path / "model")
+        run.text("seed: 7\n", "notes/config.yaml")
+        run.tags({"degas.genotype": "g"})
+        run.finish("completed")
+        return run.run_id
+
+    with pytest.warns(DegasWarning, match=rf"refused a record \({status} .*rejected\.jsonl"):
+        run_id = record()
+    assert tracking.find_run(run_id).tags["degas.genotype"] == "g"
+    assert journal.folders(tracking.address.queue) == []
+    folder = tracking.address.home / "tracking"
+    text = (folder / "rejected.jsonl").read_text()
+    kept = [folder / json.loads(line)["path"] for line in text.splitlines()]
+    assert [path.name for path in kept] == ["model", "config.yaml"]
+    assert [(kept[0] / "weights").read_bytes(), kept[1].read_text()] == [b"1", "seed: 7\n"]
+    assert "geheim" not in text
+
+
+class _Wall(BaseHTTPRequestHandler):
+    """Answers an upload with the status in its path."""
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_error(int(self.path.split("/")[1]))
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 413])
+def test_mlflows_own_uploads_fail_for_good(status: int, tmp_path: Path) -> None:
+    from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
+
+    (tmp_path / "weights").write_bytes(b"1")
+    with HTTPServer(("127.0.0.1", 0), _Wall) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        uploads = HttpArtifactRepository(f"http://127.0.0.1:{server.server_port}/{status}")
+        with pytest.raises(backend.failures()) as caught:
+            uploads.log_artifact(str(tmp_path / "weights"))
+    assert backend.is_permanent(caught.value)
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+def test_answers_that_pass_are_waited_for(status: int) -> None:
+    assert not backend.is_permanent(_answer(status))
 
 
 def test_every_outcome_has_a_status() -> None:
