@@ -164,6 +164,7 @@ def _print_plan(plan: "Plan", as_json: bool) -> None:
                 "seconds": plan.seconds,
                 "total_seconds": plan.total_seconds,
                 "disk": plan.disk,
+                "misfits": [asdict(misfit) for misfit in plan.misfits],
             }
         )
         return
@@ -176,6 +177,7 @@ def _print_plan(plan: "Plan", as_json: bool) -> None:
             "a trial": ", ".join(f"{phase} {duration(plan.seconds[phase])}" for phase in ("search", "proxy", "score")),
             "promotion": duration(plan.seconds["full"]) if plan.config.study.promote else "off",
             "placement": _placement(plan),
+            **({"not here": "; ".join(map(str, plan.misfits))} if plan.misfits else {}),
             "in all": f"about {duration(plan.total_seconds)}",
             "disk": f"about {plan.disk / 1e6:,.0f} MB",
         }

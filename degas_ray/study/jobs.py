@@ -23,6 +23,7 @@ from typing import Any, Protocol
 import psutil
 
 from degas_ray.errors import InputError
+from degas_ray.ports import LOOPBACK
 
 SOCKET_PATH = 107  # bytes that a Unix socket's path may have
 SESSION_PATH = 66  # of which Ray takes so many below its folder
@@ -93,12 +94,14 @@ class Resources:
         gpus: Of all hosts.
         nodes: How many hosts.
         hosts: CPUs and GPUs of each.
+        grows: Whether other hosts may join while a study runs.
     """
 
     cpus: float
     gpus: float
     nodes: int
     hosts: tuple[tuple[float, float], ...] = ()
+    grows: bool = False
 
     def fitting(self, needs: Needs) -> int:
         """Return how many jobs of this size run side by side, at least one."""
@@ -137,9 +140,11 @@ def session(home: Path) -> Iterator[Resources]:
         global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
         worker.print_to_stdstream = _keep_quiet
         total = ray.cluster_resources()
-        each = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        hosts = tuple((host.get("CPU", 0.0), host.get("GPU", 0.0)) for host in each)
-        yield Resources(total.get("CPU", 1.0), total.get("GPU", 0.0), len(each), hosts)
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        hosts = tuple((node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0)) for node in nodes)
+        # A head that listens on loopback alone is all of its cluster; to any other one hosts may come later.
+        grows = joined and any(node["NodeManagerAddress"] != LOOPBACK for node in nodes)
+        yield Resources(total.get("CPU", 1.0), total.get("GPU", 0.0), len(nodes), hosts, grows)
     finally:
         ray.shutdown()
         if folder is not None:

@@ -1,5 +1,6 @@
 """Where the parts of a study run: what a search, a proxy training and the promotion need, and how many fit."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from degas_ray.config import Config
@@ -7,6 +8,7 @@ from degas_ray.study.jobs import Needs, Resources
 from degas_ray.study.strategies import GLO_DARTS
 
 ROUNDING = 1e-9  # of sums of shares
+CPU, GPU = "CPU", "GPU"
 Piece = tuple[float, float]  # seconds of a job, and its share of all that is there
 
 
@@ -63,6 +65,34 @@ class Placement:
         return not running or taken + self.share(needs) <= 1 + ROUNDING
 
 
+@dataclass(frozen=True)
+class Misfit:
+    """A setting that asks for more than any host has: Ray would wait for such a host for ever.
+
+    Args:
+        key: The setting's dotted path.
+        wanted: What it asks for.
+        room: The most that a host has.
+        unit: CPU or GPU.
+        beside: GPUs that the host must have too.
+    """
+
+    key: str
+    wanted: float
+    room: float
+    unit: str
+    beside: float = 0.0
+
+    def __str__(self) -> str:
+        beside = f" beside {_count(self.beside, GPU)}" if self.beside else ""
+        return f"{self.key}: got {self.wanted:g}, but no host has more than {_count(self.room, self.unit)}{beside}"
+
+    @property
+    def fault(self) -> str:
+        """The same with what to do about it."""
+        return f"{self}; begin with --set {self.key}={self.room:g}, or where a host has as many"
+
+
 def place(config: Config, resources: Resources) -> Placement:
     """Return the placement of a study on what a session offers."""
     study = config.study
@@ -82,3 +112,42 @@ def place(config: Config, resources: Resources) -> Placement:
         study.concurrent or resources.fitting(search),
         study.concurrent or resources.fitting(training),
     )
+
+
+def misfits(config: Config, placement: Placement, resources: Resources, *, trials: bool = True) -> tuple[Misfit, ...]:
+    """Return what a study asks for and no host has, by setting.
+
+    Args:
+        config: The study's.
+        placement: Of it on ``resources``.
+        resources: What there is; nothing is said where its hosts are not known.
+        trials: Whether there will be any, or the promotion alone.
+    """
+    return tuple(dict.fromkeys(_misfits(config, placement, resources.hosts, trials))) if resources.hosts else ()
+
+
+def _misfits(
+    config: Config, placement: Placement, hosts: tuple[tuple[float, float], ...], trials: bool
+) -> Iterator[Misfit]:
+    study = config.study
+    parts: list[tuple[Needs, str, str]] = []
+    if trials:
+        parts.append((placement.training, "study.cpus", "study.gpus"))
+    if trials and placement.apart:
+        cpus_key = "study.cpus" if study.search_cpus is None else "study.search_cpus"
+        gpus_key = "study.gpus" if study.search_gpus is None else "study.search_gpus"
+        parts.append((placement.search, cpus_key, gpus_key))
+    if study.promote or not trials:
+        parts.append((placement.promotion, "", "study.promotion_gpus"))  # its CPUs are those of a host that there is
+    for needs, cpus_key, gpus_key in parts:
+        most = max(gpus for _, gpus in hosts)
+        if needs.gpus > most:
+            yield Misfit(gpus_key, needs.gpus, most, GPU)
+            continue
+        most = max(cpus for cpus, gpus in hosts if gpus >= needs.gpus)
+        if cpus_key and needs.cpus > most:
+            yield Misfit(cpus_key, needs.cpus, most, CPU, needs.gpus)
+
+
+def _count(number: float, unit: str) -> str:
+    return f"{number:g} {unit}{'' if number == 1 else 's'}"

@@ -24,7 +24,7 @@ from degas_ray.space import Space, count_parameters
 from degas_ray.study.estimate import makespan
 from degas_ray.study.hyperparameters import own_values, tuned
 from degas_ray.study.jobs import Resources
-from degas_ray.study.placement import Placement, place
+from degas_ray.study.placement import Misfit, Placement, misfits, place
 from degas_ray.study.proposals import Proposals
 from degas_ray.study.strategies import GLO_DARTS, make_strategy
 from degas_ray.study.work import try_config
@@ -51,6 +51,7 @@ class Plan:
         seconds: Of each phase once: search, proxy, score, full.
         total_seconds: Of the whole study.
         disk: Bytes, roughly, when it has ended.
+        misfits: What it asks for and this machine does not have, by setting; another may.
     """
 
     config: Config
@@ -61,6 +62,7 @@ class Plan:
     seconds: Mapping[str, float]
     total_seconds: float
     disk: int
+    misfits: tuple[Misfit, ...] = ()
 
 
 def make_plan(config: Config, home: Path) -> Plan:
@@ -74,7 +76,8 @@ def make_plan(config: Config, home: Path) -> Plan:
         InputError: A fault in the settings.
     """
     space, first = tuned(config), own_values(config)
-    placement = place(config, _this_machine())
+    resources = _this_machine()
+    placement = place(config, resources)
     # No results, hence a lag that reaches back to the first trial.
     lag = config.study.trials
     proposals = Proposals(
@@ -96,7 +99,9 @@ def make_plan(config: Config, home: Path) -> Plan:
     total = makespan([], [placement.jobs(seconds["search"], proxy)] * config.study.trials)
     total += makespan([], [placement.jobs(0.0, proxy)] * reruns)
     total += seconds["full"] + seconds["score"] if config.study.promote else 0.0
-    return Plan(config, images, data, trials, placement, seconds, total, _disk(config, images, pack.resolution, reruns))
+    disk = _disk(config, images, pack.resolution, reruns)
+    missing = misfits(config, placement, resources)
+    return Plan(config, images, data, trials, placement, seconds, total, disk, missing)
 
 
 def _this_machine() -> Resources:

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from degas_ray.config import Config, stored_config
-from degas_ray.errors import DegasError, InputError, Interrupted
+from degas_ray.errors import ConfigError, DegasError, InputError, Interrupted
 from degas_ray.loop import ShouldStop
 from degas_ray.space import Genotype
 from degas_ray.study import promote
 from degas_ray.study.estimate import Estimate
 from degas_ray.study.events import Event, OnEvent
 from degas_ray.study.hyperparameters import own_values, tuned
-from degas_ray.study.jobs import Job, Queue, check_shared, run_jobs, session
+from degas_ray.study.jobs import Job, Queue, Resources, check_shared, run_jobs, session
 from degas_ray.study.monitor import Monitor
-from degas_ray.study.opened import Opened, begin, end, open_folder, prepare_study
-from degas_ray.study.placement import Placement, place
+from degas_ray.study.opened import Opened, Prepared, begin, end, open_folder, prepare_study
+from degas_ray.study.placement import Placement, misfits, place
 from degas_ray.study.proposals import Proposals
 from degas_ray.study.queues import ListQueue, StudyQueue
 from degas_ray.study.result import StudyResult, collect, load_study, read_promotion, read_reruns
@@ -66,16 +66,14 @@ def run_study(
     folder = open_folder(config, home.absolute(), name, resume)
     if resume and not extend and folder.read().get("status") == "finished":
         return load_study(home, folder.name)
-    with _opened(config, folder, extend, on_event, should_stop) as study:
-        try:
-            _run(study, worker)
-        except Interrupted:
-            end(study, "interrupted", "paused")
-            raise
-        except DegasError:
-            end(study, "failed", "failed")
-            raise
-        end(study, "completed", "finished")
+    with _held(config, folder, should_stop) as (prepared, stop):
+        with session(folder.home) as resources:
+            placement = _placed(prepared.config, folder, resources, on_event or _ignore)
+            study = begin(prepared, folder, extend, on_event or _ignore, stop)
+            error = _attempted(study, placement, worker)
+        end(study, *_ends(error))  # once Ray is gone: it may start a command of the user's
+        if error is not None:
+            raise error
     return load_study(home, folder.name)
 
 
@@ -107,12 +105,12 @@ def promote_genotype(
     config = stored_config(folder.read(), folder.file)
     chosen = genotype or _chosen(folder, config, trial)
     before = folder.read().get("status", "paused")
-    with _opened(None, folder, 0, on_event, should_stop) as study:
+    with _held(None, folder, should_stop) as (prepared, stop), session(folder.home) as resources:
+        placement = _placed(config, folder, resources, on_event or _ignore, trials=False)
+        study = begin(prepared, folder, 0, on_event or _ignore, stop)
         study.save(status=before)  # it is not the study that goes on
         try:
-            with session(folder.home) as resources:
-                placement = place(config, resources)
-                _promote(study, _monitor(study, placement), chosen, placement)
+            _promote(study, _monitor(study, placement), chosen, placement)
         finally:
             study.tracker.finish("completed" if before == "finished" else "interrupted")
             study.save()
@@ -120,17 +118,36 @@ def promote_genotype(
 
 
 @contextmanager
-def _opened(
-    config: Config | None, folder: StudyFolder, extend: int, on_event: OnEvent | None, should_stop: ShouldStop | None
-) -> Iterator[Opened]:
-    """Yield a study that this process alone works on."""
+def _held(
+    config: Config | None, folder: StudyFolder, should_stop: ShouldStop | None
+) -> Iterator[tuple[Prepared, ShouldStop]]:
+    """Yield what a study needs and who may end it, while this process alone works on it."""
     with _stop_by(should_stop) as stop:
         prepared = prepare_study(config, folder)
         with hold(folder.root, seconds=HOLD_SECONDS) as free:
             if not free:
                 name = folder.name
                 raise InputError(f"the study {name} is running in another process; wait for it, or stop that one")
-            yield begin(prepared, folder, extend, on_event or _ignore, stop)
+            yield prepared, stop
+
+
+def _placed(
+    config: Config, folder: StudyFolder, resources: Resources, on_event: OnEvent, *, trials: bool = True
+) -> Placement:
+    """Return where a study's parts run; refuse one that would wait for ever, before anything of it is written.
+
+    Raises:
+        ConfigError: Where it asks for more than any host has, and none can join.
+        InputError: Where the hosts do not see its folder.
+    """
+    check_shared(folder.root, resources)
+    placement = place(config, resources)
+    missing = misfits(config, placement, resources, trials=trials)
+    if missing and not resources.grows:
+        raise ConfigError(misfit.fault for misfit in missing)
+    for misfit in missing:
+        on_event(Event("message", text=f"{misfit}; its jobs wait until one joins"))
+    return placement
 
 
 def _chosen(folder: StudyFolder, config: Config, trial: int | None) -> Genotype:
@@ -147,36 +164,49 @@ def _chosen(folder: StudyFolder, config: Config, trial: int | None) -> Genotype:
     return Genotype.parse(known[trial])
 
 
-def _run(study: Opened, worker: StudyWorker) -> None:
+def _attempted(study: Opened, placement: Placement, worker: StudyWorker) -> DegasError | None:
+    """Run a study and return what it ended with, ``None`` where it came to its end."""
+    try:
+        _run(study, placement, worker)
+    except DegasError as error:
+        return error
+    return None
+
+
+def _ends(error: DegasError | None) -> tuple[str, str]:
+    """Return the outcome and the status of a study that ended with ``error``."""
+    if error is None:
+        return "completed", "finished"
+    return ("interrupted", "paused") if isinstance(error, Interrupted) else ("failed", "failed")
+
+
+def _run(study: Opened, placement: Placement, worker: StudyWorker) -> None:
     config, folder = study.context.config, study.folder
     total = study.state["trials"]
     if config.study.budget.trials is not None:
         total = min(total, config.study.budget.trials)
     study.on_event(Event("plan", step=len(folder.rows()), steps=total, text=folder.name))
-    with session(folder.home) as resources:
-        check_shared(folder.root, resources)
-        placement = place(config, resources)
-        study.context = replace(study.context, concurrent=placement.concurrent)
-        lag = study.state.setdefault("lag", LAG * placement.concurrent)
-        proposals = Proposals(
-            folder.journal,
-            tuned(config),
-            own_values(config),
-            objectives=len(config.study.objectives),
-            seed=config.seed,
-            lag=lag,
-            patient=config.study.early_stop,
-            strategy=make_strategy(config),
-        )
-        monitor = _monitor(study, placement)
-        queue = StudyQueue(study.context, proposals, monitor, total, placement)
-        _jobs(study, queue, "trials", placement.concurrent, worker)
-        _check_stop(study, monitor, queue.problem)
-        _check_scores(study)
-        genotype = promote.winner(folder.rows(), read_reruns(folder), config)
-        assert genotype is not None
-        if config.study.promote:
-            _promote(study, monitor, genotype, placement)
+    study.context = replace(study.context, concurrent=placement.concurrent)
+    lag = study.state.setdefault("lag", LAG * placement.concurrent)
+    proposals = Proposals(
+        folder.journal,
+        tuned(config),
+        own_values(config),
+        objectives=len(config.study.objectives),
+        seed=config.seed,
+        lag=lag,
+        patient=config.study.early_stop,
+        strategy=make_strategy(config),
+    )
+    monitor = _monitor(study, placement)
+    queue = StudyQueue(study.context, proposals, monitor, total, placement)
+    _jobs(study, queue, "trials", placement.concurrent, worker)
+    _check_stop(study, monitor, queue.problem)
+    _check_scores(study)
+    genotype = promote.winner(folder.rows(), read_reruns(folder), config)
+    assert genotype is not None
+    if config.study.promote:
+        _promote(study, monitor, genotype, placement)
 
 
 def _monitor(study: Opened, placement: Placement) -> Monitor:

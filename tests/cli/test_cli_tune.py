@@ -16,7 +16,7 @@ from degas_ray.errors import Interrupted
 from degas_ray.space import PUBLISHED, Genotype
 from degas_ray.study.events import Event
 from degas_ray.study.jobs import Resources
-from degas_ray.study.placement import place
+from degas_ray.study.placement import misfits, place
 from degas_ray.study.plan import Plan
 from degas_ray.study.promote import Promotion, Rerun
 from degas_ray.study.result import StudyResult
@@ -222,9 +222,10 @@ def test_dry_run_prints_settings_trials_and_costs(monkeypatch: pytest.MonkeyPatc
     def plan(config: Any, home: Path) -> Plan:
         trials = tuple({"search.lr": 0.1 / (1 + index), "search.n": 1} for index in range(9))
         seconds = {"search": 60.0, "proxy": 30.0, "score": 3.0, "full": 90.0}
-        return Plan(
-            config, 1797, "ready", trials, place(config, Resources(8, 2, 1, ((8, 2),))), seconds, 425.0, 67_000_000
-        )
+        there = Resources(8, 2, 1, ((8, 2),))
+        placement = place(config, there)
+        missing = misfits(config, placement, there)
+        return Plan(config, 1797, "ready", trials, placement, seconds, 425.0, 67_000_000, missing)
 
     monkeypatch.setattr(degas_ray.study, "make_plan", plan, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -240,6 +241,10 @@ def test_dry_run_prints_settings_trials_and_costs(monkeypatch: pytest.MonkeyPatc
     found = json.loads(run("tune", "--dry-run", "--json").stdout)
     assert (found["config"]["dataset"], found["total_seconds"], len(found["trials"])) == ("digits", 425.0, 9)
     assert found["placement"]["training"] == {"cpus": 1.0, "gpus": 1.0}
+    assert found["misfits"] == []
+    result = run("tune", "--dry-run", "--set", "study.gpus=4")
+    assert result.exit_code == 0  # it may be meant for another machine
+    assert "not here   study.gpus: got 4, but no host has more than 2 GPUs\n" in result.stdout
     sets = [f"--set=study.{key}" for key in ("gpus=0.5", "search_gpus=0.25", "search_cpus=2", "promote=false")]
     assert (
         "placement  a search on 2 CPUs and 0.25 GPU, 4 side by side; a proxy training on 1 CPU and 0.5 GPU, "
