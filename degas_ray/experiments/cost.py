@@ -22,6 +22,7 @@ from degas_ray.experiments.images import classes_of, images_of, resolution_of
 from degas_ray.gan import HANDMADE, build_generator, count_sizes
 from degas_ray.gan.trainer import Trainer
 from degas_ray.scores.networks import EfficientNetLite0
+from degas_ray.search import unlearnt
 from degas_ray.search.searcher import Searcher
 from degas_ray.space import Space, find_genotype
 from degas_ray.study.work import try_config
@@ -167,8 +168,9 @@ def _trained(experiment: Experiment, training: str, config: Config) -> Iterator[
         if group.kind == "named" and members == len(group.members):
             yield from ((what, seeds) for what in group.names)
         elif group.kind == "random" and members == len(group.members):
-            space = _space(experiment.finding(name))
-            drawn = [str(space.random(seed)) for seed in numbers(group.seeds)[:MEMBERS]]
+            finding = experiment.finding(name)
+            by_chance = unlearnt(finding.search, finding.prune)
+            drawn = [str(by_chance(seed)) for seed in numbers(group.seeds)[:MEMBERS]]
             yield from ((what, seeds) for what in drawn[:-1])
             yield drawn[-1], seeds * (members - len(drawn) + 1)
         else:  # what will be found is not known
@@ -177,11 +179,7 @@ def _trained(experiment: Experiment, training: str, config: Config) -> Iterator[
 
 def _stand_in(config: Config) -> str:
     """Return a generator of middling size in the place of one that is still to be found: the authors' own."""
-    return {1: "degas-cifar10", 2: "degas-cifar10-n2"}.get(config.search.n) or str(_space(config).random(0))
-
-
-def _space(config: Config) -> Space:
-    return Space(config.search.n, config.search.normal_ops, config.search.upsample_ops)
+    return {1: "degas-cifar10", 2: "degas-cifar10-n2"}.get(config.search.n) or str(Space(config.search.n).random(0))
 
 
 def _training(config: Config, train: TrainConfig, what: str) -> float:

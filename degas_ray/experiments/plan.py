@@ -7,7 +7,8 @@ from degas_ray.config import Config
 from degas_ray.experiments.files import Experiment, numbers
 from degas_ray.experiments.rows import Row, finished, search_key, study_key, training_key
 from degas_ray.gan import HANDMADE
-from degas_ray.space import Space, find_genotype
+from degas_ray.search import unlearnt
+from degas_ray.space import find_genotype
 
 
 @dataclass(frozen=True)
@@ -118,11 +119,11 @@ def _group(experiment: Experiment, name: str) -> Iterator[Member]:
         for what in group.names:
             yield Member(name, what, group.kind, base, what if what in HANDMADE else str(find_genotype(what)))
         return
-    space = Space(base.search.n, base.search.normal_ops, base.search.upsample_ops)
+    by_chance = unlearnt(base.search, base.prune) if group.kind == "random" else None
     for seed in numbers(group.seeds):
         config = base.model_copy(update={"seed": base.seed + seed})
-        if group.kind == "random":
-            yield Member(name, str(seed), group.kind, config, str(space.random(config.seed)))
+        if by_chance is not None:
+            yield Member(name, str(seed), group.kind, config, str(by_chance(config.seed)))
         elif group.kind == "search":
             yield Member(name, str(seed), group.kind, config, key=search_key(config))
         else:

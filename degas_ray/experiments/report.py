@@ -19,6 +19,7 @@ from degas_ray.experiments.run import current_rows
 from degas_ray.figures import tables
 from degas_ray.figures.strips import Strip, strips
 from degas_ray.scores import Scores
+from degas_ray.search import unlearnt
 from degas_ray.space import Space
 from degas_ray.study.importance import importance
 from degas_ray.study.store import Row as TrialRow
@@ -334,13 +335,16 @@ def _stability(experiment: Experiment, rows: Sequence[Row]) -> Iterator[str]:
     for name in experiment.generators:
         own = [row for row in rows if row.group == name and row.kind in ("search", "study") and row.genotype]
         for n in sorted({row.n for row in own}):
-            search = _config(own[0]).search
+            config = _config(own[0])
+            search = config.search.model_copy(update={"n": n})
             space = Space(n, search.normal_ops, search.upsample_ops)
-            found = statistics.stability([row.genotype for row in own if row.n == n], space)
+            texts = [row.genotype for row in own if row.n == n]
+            found = statistics.stability(texts, space, unlearnt(search, config.prune))
             if found is not None:
                 yield (
                     f"{found.count} genotypes of {name} (n = {n}) agree in {100 * found.agreement:.0f} % of their "
-                    f"choices; by chance it would be {100 * found.chance:.0f} % (p = {found.p_value:.2g})."
+                    f"choices; those of searches that learn nothing do in {100 * found.chance:.0f} % "
+                    f"(p = {found.p_value:.2g})."
                 )
 
 

@@ -4,7 +4,7 @@ What is resampled is what was drawn independently: a group's generators, each wi
 the seeds where a group has one generator.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -48,8 +48,8 @@ class Stability:
 
     Args:
         agreement: Mean share of equal choices over all pairs.
-        chance: The same for genotypes drawn at random.
-        p_value: How often as many random ones agree as much.
+        chance: The same for genotypes drawn by chance.
+        p_value: How often as many of those agree as much.
         count: Genotypes.
     """
 
@@ -174,38 +174,37 @@ def noise(rows: Sequence[Row]) -> tuple[float, float] | None:
     return within / mean, between / mean
 
 
-def stability(texts: Sequence[str], space: Space) -> Stability | None:
-    """Return how alike genotypes are, against genotypes drawn uniformly from ``space``.
+def stability(texts: Sequence[str], space: Space, by_chance: Callable[[int], Genotype]) -> Stability | None:
+    """Return how alike genotypes are, against as many drawn by chance.
 
-    A choice is a map's direct operation, or its residual input with its operation (or that it has none).
+    A choice is a map's direct operation, or, where it may have one, its residual input with its operation (or none).
 
     Args:
         texts: Genotypes of one ``n``; fewer than two have nothing to agree on.
         space: That they were found in.
+        by_chance: Draws a genotype by seed, as a search would find it that learns nothing.
     """
     if len(texts) < 2:
         return None
-    agreement = _agreement([Genotype.parse(text) for text in texts])
-    draw = np.random.default_rng(0)
-    seeds = draw.integers(0, 2**62, size=(CHANCE_DRAWS, len(texts)))
-    by_chance = [_agreement([space.random(int(seed)) for seed in row]) for row in seeds]
-    as_much = sum(value >= agreement for value in by_chance)
-    return Stability(agreement, float(np.mean(by_chance)), (1 + as_much) / (1 + CHANCE_DRAWS), len(texts))
+    targets = [name for name, entering in space.inputs().items() if len(entering) > 1]
+    agreement = _agreement([_choices(Genotype.parse(text), targets) for text in texts])
+    seeds = np.random.default_rng(0).integers(0, 2**62, size=(CHANCE_DRAWS, len(texts)))
+    drawn = [_agreement([_choices(by_chance(int(seed)), targets) for seed in row]) for row in seeds]
+    as_much = sum(value >= agreement for value in drawn)
+    return Stability(agreement, float(np.mean(drawn)), (1 + as_much) / (1 + CHANCE_DRAWS), len(texts))
 
 
-def _agreement(genotypes: Sequence[Genotype]) -> float:
-    shares = []
-    for one, other in combinations(genotypes, 2):
-        same = [a == b for a, b in zip(_choices(one), _choices(other), strict=True)]
-        shares.append(sum(same) / len(same))
-    return float(np.mean(shares))
+def _agreement(chosen: Sequence[Sequence[str]]) -> float:
+    return float(np.mean([[a == b for a, b in zip(*pair, strict=True)] for pair in combinations(chosen, 2)]))
 
 
-def _choices(genotype: Genotype) -> list[str]:
+def _choices(genotype: Genotype, with_residual: Container[str]) -> list[str]:
     chosen = []
     for feature_map in genotype.maps:
         *residual, direct = feature_map.inputs
-        chosen += [direct.op, "".join(f"{edge.op}({edge.source})" for edge in residual)]
+        chosen.append(direct.op)
+        if feature_map.name in with_residual:
+            chosen.append("".join(f"{edge.op}({edge.source})" for edge in residual))
     return chosen
 
 

@@ -2,10 +2,24 @@
 network."""
 
 from degas_ray.search.accelerate import accelerate
+from degas_ray.search.limited import LimitedSpace, limited_space
 from degas_ray.search.prune import decidedness, prune
 from degas_ray.search.result import SearchResult
 from degas_ray.search.sampled import SampledSearcher
 from degas_ray.search.searcher import Searcher, search
 from degas_ray.search.supernet import Supernet
+from degas_ray.search.unlearnt import unlearnt
 
-__all__ = ["SampledSearcher", "SearchResult", "Searcher", "Supernet", "accelerate", "decidedness", "prune", "search"]
+__all__ = [
+    "LimitedSpace",
+    "SampledSearcher",
+    "SearchResult",
+    "Searcher",
+    "Supernet",
+    "accelerate",
+    "decidedness",
+    "limited_space",
+    "prune",
+    "search",
+    "unlearnt",
+]

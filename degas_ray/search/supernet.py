@@ -14,6 +14,8 @@ from degas_ray.space.operations import build_operation
 
 Mixed = Literal["merged", "plain"]
 
+ALPHA_START = 1e-3  # standard deviation of the alphas at first, as in DARTS
+
 
 class Supernet(nn.Module):
     """All networks of a space at once.
@@ -56,7 +58,7 @@ class Supernet(nn.Module):
             names = self.space.operations(connection)
             built = {op: build_operation(op, width, connection.stride, search_norm) for op in names if op != NONE}
             self.operations[connection.name] = nn.ModuleDict(built)
-            self.alphas[connection.name] = nn.Parameter(1e-3 * torch.randn(len(names)))
+            self.alphas[connection.name] = nn.Parameter(ALPHA_START * torch.randn(len(names)))
         self.tail = Steps(search_norm(width), nn.ReLU(), nn.Conv2d(width, 3, 3, padding=1), nn.Tanh())
 
     def weights(self) -> Iterator[nn.Parameter]:

@@ -5,7 +5,7 @@ before it in its row; residual ones from any earlier map of the row, and between
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -133,11 +133,16 @@ class Space:
 
     def random(self, seed: int) -> Genotype:
         """Draw a genotype uniformly from the discrete space."""
+        return next(self.randoms(seed))
+
+    def randoms(self, seed: int) -> Iterator[Genotype]:
+        """Yield genotypes drawn uniformly from the discrete space, without end."""
         draw = random.Random(seed)
-        chosen: dict[str, tuple[str, Mapping[str, str]]] = {}
-        for target, entering in self.inputs().items():
-            *residual, direct = entering
-            options: list[dict[str, str]] = [{}]
-            options += [{c.source: op} for c in residual for op in self.operations(c) if op != NONE]
-            chosen[target] = (draw.choice(self.operations(direct)), draw.choice(options))
-        return self.genotype(chosen)
+        while True:
+            chosen: dict[str, tuple[str, Mapping[str, str]]] = {}
+            for target, entering in self.inputs().items():
+                *residual, direct = entering
+                options: list[dict[str, str]] = [{}]
+                options += [{c.source: op} for c in residual for op in self.operations(c) if op != NONE]
+                chosen[target] = (draw.choice(self.operations(direct)), draw.choice(options))
+            yield self.genotype(chosen)

@@ -295,15 +295,13 @@ def test_damaged_results_are_refused(folder: Path, tmp_path: Path) -> None:
     assert (result.exit_code, "there are no rows yet" in result.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("name", ["strategies", "strategies-fashion"])
-def test_strategies_have_the_same_total_cost(name: str) -> None:
-    files = {file.stem: file for file in list_experiments(Path(__file__).parents[2] / "experiments")}
-    experiment = load_experiment(files[name])
-    costs = [
-        cost_of(replace(experiment, generators={group: settings}, trainings={})).macs
+def test_strategies_have_about_the_same_total_cost_and_the_default_the_least() -> None:
+    experiment = load_experiment(Path(__file__).parents[2] / "experiments" / "laptop" / "strategies.yaml")
+    costs = {
+        group: cost_of(replace(experiment, generators={group: settings}, trainings={})).macs
         for group, settings in experiment.generators.items()
-    ]
-    assert max(costs) / min(costs) < 1.05
+    }
+    assert costs["sampled"] == min(costs.values()) > 0.85 * max(costs.values())
 
 
 def test_an_experiment_of_searches_alone_is_reported() -> None:
@@ -320,5 +318,5 @@ def test_a_page_begins_with_what_became_of_every_claim(tmp_path: Path) -> None:
     top, *sections = (tmp_path / "page.md").read_text().split("\n## ")
     lines = [line for line in top.splitlines() if line.startswith(("| Which operations", "| Searched"))]
     assert len(lines) == sum(len(experiment.claims) for experiment in experiments)
-    assert [("caveat" in line, "photos" in line) for line in lines] == [(False, False)] * 5 + [(True, True)] * 6
+    assert [("caveat" in line, "photos" in line) for line in lines] == [(False, False)] * 5 + [(True, True)] * 7
     assert ["**Caveat:**" in section for section in sections] == [False, True]

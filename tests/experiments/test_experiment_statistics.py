@@ -91,19 +91,19 @@ def test_noise_is_within_and_between() -> None:
 
 def test_stability_against_chance() -> None:
     space = Space(1)
-    same = stability([str(PUBLISHED["degas-cifar10"])] * 3, space)
+    same = stability([str(PUBLISHED["degas-cifar10"])] * 3, space, space.random)
     assert same is not None
     assert (same.agreement, same.count) == (1.0, 3)
     assert same.p_value < 0.001
-    # Direct: three normal maps of 9, three up-sampled of 4; residual: maps with 1, 5, 9, 9 options... counted by hand.
+    # Six direct operations; three residual inputs, since a normal map of n = 1 has none to choose.
     inputs = space.inputs()
     direct = sum(1 / len(space.operations(entering[-1])) for entering in inputs.values())
-    residual = sum(1 / (1 + sum(len(space.operations(c)) - 1 for c in entering[:-1])) for entering in inputs.values())
-    assert same.chance == pytest.approx((direct + residual) / 12, abs=0.01)
-    drawn = stability([str(space.random(seed)) for seed in range(4)], space)
+    residual = sum(1 / (1 + sum(len(space.operations(c)) - 1 for c in inputs[f"U{stage}"][:-1])) for stage in (1, 2, 3))
+    assert same.chance == pytest.approx((direct + residual) / 9, abs=0.01)
+    drawn = stability([str(space.random(seed)) for seed in range(4)], space, space.random)
     assert drawn is not None
     assert drawn.p_value > 0.01
-    assert stability([str(space.random(0))], space) is None
+    assert stability([str(space.random(0))], space, space.random) is None
 
 
 def test_counting_sees_backward_passes_and_gradients_of_gradients() -> None:

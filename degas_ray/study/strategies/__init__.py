@@ -2,6 +2,7 @@
 
 from degas_ray.config import Config
 from degas_ray.errors import ConfigError
+from degas_ray.search import limited_space
 from degas_ray.study.strategies.base import Result, Strategy
 from degas_ray.study.strategies.choices import choices, distributions, genotype_of, space_of
 from degas_ray.study.strategies.draw import RandomStrategy
@@ -41,7 +42,7 @@ def make_strategy(config: Config) -> Strategy | None:
         faults.append("study.objectives: strategy reinforce is rewarded by one number; expected fid alone")
     if faults:
         raise ConfigError(faults)
-    space = space_of(config)
+    space = limited_space(config.search)
     if name == "random":
         return RandomStrategy(space, config.seed)
     if name == "evolution":

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from degas_ray.config import Config
+from degas_ray.search import LimitedSpace
 from degas_ray.space import Genotype, Space
 from degas_ray.space.operations import NONE
 
@@ -49,3 +50,8 @@ def genotype_of(chosen: Mapping[str, str], space: Space) -> Genotype:
         op, _, source = residual.removesuffix(")").partition("(")
         maps[target] = (chosen[PREFIX + target], {source: op} if source else {})
     return space.genotype(maps)
+
+
+def within(chosen: Mapping[str, str], space: LimitedSpace) -> dict[str, str]:
+    """Return choices as they are, or, where their genotype is too large, those of the nearest that is not."""
+    return choices(space.nearest(genotype_of(chosen, space.space)), space.space)

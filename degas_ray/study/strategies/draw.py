@@ -1,15 +1,15 @@
-"""Random: every genotype of the space is equally likely, whatever came out before."""
+"""Random: every genotype that is not too large is equally likely, whatever came out before."""
 
 from collections.abc import Mapping, Sequence
 
-from degas_ray.space import Space
+from degas_ray.search import LimitedSpace
 from degas_ray.study.seeds import derive
 from degas_ray.study.strategies.base import Result
 from degas_ray.study.strategies.choices import choices
 
 
 class RandomStrategy:
-    """Draws genotypes uniformly from the discrete space.
+    """Draws genotypes uniformly from the discrete space, as far as ``search.cost_limit`` lets it.
 
     Args:
         space: What is searched.
@@ -18,9 +18,9 @@ class RandomStrategy:
 
     waits = False
 
-    def __init__(self, space: Space, seed: int) -> None:
+    def __init__(self, space: LimitedSpace, seed: int) -> None:
         self._space, self._seed = space, seed
 
     def propose(self, number: int, past: Sequence[Result]) -> Mapping[str, str]:
         """Return the choices of trial ``number``."""
-        return choices(self._space.random(derive(self._seed, "random", number)), self._space)
+        return choices(self._space.random(derive(self._seed, "random", number)), self._space.space)

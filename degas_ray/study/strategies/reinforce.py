@@ -12,10 +12,10 @@ import torch
 from optuna.distributions import CategoricalDistribution
 from torch import Tensor, nn
 
-from degas_ray.space import Space
+from degas_ray.search import LimitedSpace
 from degas_ray.study.seeds import derive
 from degas_ray.study.strategies.base import Result
-from degas_ray.study.strategies.choices import distributions
+from degas_ray.study.strategies.choices import distributions, within
 
 HIDDEN = 32
 RATE = 0.02
@@ -86,16 +86,16 @@ class ReinforceStrategy:
     """A controller that has learnt from all results so far.
 
     Args:
-        space: What is searched.
+        space: What is searched; a genotype that is too large becomes the nearest that is not.
         seed: The study's.
     """
 
     waits = True
 
-    def __init__(self, space: Space, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, space: LimitedSpace, seed: int) -> None:
+        self._space, self._seed = space, seed
         self._options: dict[str, tuple[str, ...]] = {}
-        for key, distribution in distributions(space).items():
+        for key, distribution in distributions(space.space).items():
             assert isinstance(distribution, CategoricalDistribution)
             self._options[key] = tuple(map(str, distribution.choices))
         self._controller, self._learnt = self._untaught(), list[Result]()
@@ -111,7 +111,8 @@ class ReinforceStrategy:
             self._controller.learn(chosen, advantage)
         self._learnt = list(past)
         drawn = self._controller.sample(derive(self._seed, "reinforce", number))
-        return {key: options[place] for (key, options), place in zip(self._options.items(), drawn, strict=True)}
+        chosen = {key: options[place] for (key, options), place in zip(self._options.items(), drawn, strict=True)}
+        return within(chosen, self._space)
 
     def _untaught(self) -> Controller:
         sizes = [len(options) for options in self._options.values()]
