@@ -2,7 +2,8 @@
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,10 +20,20 @@ from degas_ray.study.hyperparameters import tuned
 from degas_ray.study.monitor import Ledger
 from degas_ray.study.report import write_report
 from degas_ray.study.result import read_reruns
-from degas_ray.study.store import VERSION, StudyFolder, check_name, new_name, read_json, write_json
+from degas_ray.study.store import (
+    VERSION,
+    StudyFolder,
+    check_name,
+    hold,
+    hold_new,
+    new_studies,
+    read_json,
+    write_json,
+)
 from degas_ray.study.work import find_extractor, judge
 from degas_ray.tracking import Tracker, Tracking, log_provenance, open_tracking, provenance
 
+HOLD_SECONDS = 2.0
 PACKAGES = ("degas-ray", "torch", "ray", "optuna", "mlflow")
 
 
@@ -89,30 +100,60 @@ def open_folder(config: Config | None, home: Path, name: str | None, resume: boo
     if config is None:
         raise InputError("a new study needs a configuration")
     tuned(config)  # its faults come before anything is written
-    folder = StudyFolder(home, name or new_name(home, config.dataset))
+    folder = StudyFolder(home, name or next(new_studies(home, config.dataset)).name)
     check_name(folder.name)
     if folder.file.exists():
-        raise InputError(
-            f"there is a study {folder.name} already; go on with 'degas-ray tune --resume {folder.name}' "
-            "or choose another --name"
-        )
+        raise _taken(folder.name)
     return folder
+
+
+@contextmanager
+def hold_study(folder: StudyFolder, dataset: str, *, resume: bool, named: bool) -> Iterator[StudyFolder]:
+    """Yield the folder of a study that this process alone works on.
+
+    Args:
+        folder: From :func:`open_folder`.
+        dataset: Of the study, which names it.
+        resume: Whether it is there already.
+        named: Whether the user chose its name; otherwise it has the next one where this one was taken meanwhile.
+
+    Raises:
+        InputError: Where another process has it.
+    """
+    if resume:
+        with hold(folder.root, seconds=HOLD_SECONDS) as free:
+            if not free:
+                name = folder.name
+                raise InputError(f"the study {name} is running in another process; wait for it, or stop that one")
+            yield folder
+        return
+    folders = [folder.root] if named else new_studies(folder.home, dataset)
+    with hold_new(folders, folder.file.name, seconds=HOLD_SECONDS if named else 0.0) as own:
+        if own is None:
+            raise _taken(folder.name)
+        yield StudyFolder(folder.home, own.name)
+
+
+def _taken(name: str) -> InputError:
+    return InputError(
+        f"there is a study {name} already; go on with 'degas-ray tune --resume {name}' or choose another --name"
+    )
 
 
 def prepare_study(config: Config | None, folder: StudyFolder) -> Prepared:
     """Find the images, the judge's weights and the tracking database, before anything of the study is written.
 
     Args:
-        config: Of a new study; one that is gone on with has its own.
+        config: Of a new study; ``None`` for one that is gone on with, which has its own.
         folder: The study's.
 
     Raises:
         InputError: Where one of them is missing or does not fit.
     """
-    state = read_json(folder.file)
-    if state is not None:
+    state = None
+    if config is None:
+        state = folder.read()
         config = stored_config(state, folder.file)
-    assert config is not None, "a new study has settings"
     find_extractor(config.scores, folder.home)  # before images are fetched for nothing
     pack = prepare(
         config.dataset, folder.home, resolution=config.resolution, data_dir=config.data_dir, limit=config.limit

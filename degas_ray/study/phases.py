@@ -1,6 +1,7 @@
 """One phase alone, with a run directory, tracking and resumption: what the verbs search and train call."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from degas_ray.scores import Scores
 from degas_ray.space import Genotype, find_genotype
 from degas_ray.study.milestones import BEST, Best, keep_if_best
 from degas_ray.study.seeds import derive
-from degas_ray.study.store import check_name, hold, read_json, write_json
+from degas_ray.study.store import check_name, hold, hold_new, numbered, read_json, write_json
 from degas_ray.study.trial import show_beside
 from degas_ray.study.work import (
     Found,
@@ -39,6 +40,7 @@ from degas_ray.tracking.runs import Role
 
 TASK = "task.json"
 WORKERS = "workers.json"
+HOLD_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -258,9 +260,7 @@ def _alone(
             raise InputError(f"full.supervised: {config.dataset} has no labels; leave --supervised out")
         judge(config.scores, pack, home)  # missing weights are told before the training
     tracking = open_tracking(home)
-    with hold(folder, seconds=2.0) as free:
-        if not free:
-            raise InputError(f"the run {folder.name} is going on in another process; wait for it, or stop that one")
+    with _held(folder, role, resume=resume, named=name is not None) as folder:
         write_json(folder / TASK, {"role": role, "what": what, "config": config.model_dump(mode="json")})
         tracker = both(tracking.run(folder.name, role, key=f"runs/{folder.name}"), RunDirectory(folder))
         tracker.params({**flatten(config), **({"what": what} if what else {})})
@@ -301,14 +301,31 @@ def _folder(home: Path, role: Role, name: str | None, resume: bool) -> Path:
             raise InputError(f"no {role} run {name!r} in {home}; there is: {', '.join(known) or 'none yet'}")
         return runs / name
     if name is None:
-        number = 1
-        while (runs / f"{role}-{number}").exists():
-            number += 1
-        name = f"{role}-{number}"
+        return next(numbered(runs, role))
     check_name(name)
     if (runs / name / TASK).exists():
-        raise InputError(f"there is a run {name} already; go on with --resume {name}, or choose another --name")
+        raise _taken(name)
     return runs / name
+
+
+@contextmanager
+def _held(folder: Path, role: Role, *, resume: bool, named: bool) -> Iterator[Path]:
+    """Yield the run's folder, which this process alone works in: where it was not named, the next that is free."""
+    if resume:
+        with hold(folder, seconds=HOLD_SECONDS) as free:
+            if not free:
+                raise InputError(f"the run {folder.name} is going on in another process; wait for it, or stop that one")
+            yield folder
+        return
+    folders = [folder] if named else numbered(folder.parent, role)
+    with hold_new(folders, TASK, seconds=HOLD_SECONDS if named else 0.0) as own:
+        if own is None:
+            raise _taken(folder.name)
+        yield own
+
+
+def _taken(name: str) -> InputError:
+    return InputError(f"there is a run {name} already; go on with --resume {name}, or choose another --name")
 
 
 def _is(path: Path, role: Role) -> bool:

@@ -20,19 +20,18 @@ from degas_ray.study.events import Event, OnEvent
 from degas_ray.study.hyperparameters import own_values, tuned
 from degas_ray.study.jobs import Job, Queue, Resources, check_shared, run_jobs, session
 from degas_ray.study.monitor import Monitor
-from degas_ray.study.opened import Opened, Prepared, begin, end, open_folder, prepare_study
+from degas_ray.study.opened import Opened, Prepared, begin, end, hold_study, open_folder, prepare_study
 from degas_ray.study.placement import Placement, misfits, place
 from degas_ray.study.proposals import Proposals
 from degas_ray.study.queues import ListQueue, StudyQueue
 from degas_ray.study.result import StudyResult, collect, load_study, read_promotion, read_reruns
-from degas_ray.study.store import StudyFolder, hold
+from degas_ray.study.store import StudyFolder
 from degas_ray.study.strategies import make_strategy
 from degas_ray.study.worker import run_task
 
 # A proposal uses results from this many rounds of trials ago: deterministic, and hardly ever waiting.
 LAG = 2
 StudyWorker = Callable[[Mapping[str, Any], Mapping[str, Any], Callable[[Mapping[str, Any]], None]], None]
-HOLD_SECONDS = 2.0
 
 
 def run_study(
@@ -66,7 +65,7 @@ def run_study(
     folder = open_folder(config, home.absolute(), name, resume)
     if resume and not extend and folder.read().get("status") == "finished":
         return load_study(home, folder.name)
-    with _held(config, folder, should_stop) as (prepared, stop):
+    with _held(None if resume else config, folder, should_stop, named=name is not None) as (prepared, folder, stop):
         with session(folder.home) as resources:
             placement = _placed(prepared.config, folder, resources, on_event or _ignore)
             study = begin(prepared, folder, extend, on_event or _ignore, stop)
@@ -105,7 +104,7 @@ def promote_genotype(
     config = stored_config(folder.read(), folder.file)
     chosen = genotype or _chosen(folder, config, trial)
     before = folder.read().get("status", "paused")
-    with _held(None, folder, should_stop) as (prepared, stop), session(folder.home) as resources:
+    with _held(None, folder, should_stop) as (prepared, folder, stop), session(folder.home) as resources:
         placement = _placed(config, folder, resources, on_event or _ignore, trials=False)
         study = begin(prepared, folder, 0, on_event or _ignore, stop)
         study.save(status=before)  # it is not the study that goes on
@@ -119,16 +118,13 @@ def promote_genotype(
 
 @contextmanager
 def _held(
-    config: Config | None, folder: StudyFolder, should_stop: ShouldStop | None
-) -> Iterator[tuple[Prepared, ShouldStop]]:
-    """Yield what a study needs and who may end it, while this process alone works on it."""
+    config: Config | None, folder: StudyFolder, should_stop: ShouldStop | None, *, named: bool = True
+) -> Iterator[tuple[Prepared, StudyFolder, ShouldStop]]:
+    """Yield what a study needs, its folder, which this process alone works in, and who may end it."""
     with _stop_by(should_stop) as stop:
         prepared = prepare_study(config, folder)
-        with hold(folder.root, seconds=HOLD_SECONDS) as free:
-            if not free:
-                name = folder.name
-                raise InputError(f"the study {name} is running in another process; wait for it, or stop that one")
-            yield prepared, stop
+        with hold_study(folder, prepared.config.dataset, resume=config is None, named=named) as own:
+            yield prepared, own, stop
 
 
 def _placed(

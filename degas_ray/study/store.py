@@ -6,8 +6,9 @@ scores of a genotype under these settings), ``stop`` (asks the workers to pause)
 """
 
 import fcntl
+import itertools
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ VERSION = 1
 _KEYS = {"config": dict, "trials": int, "spent": dict}  # of study.json
 _SPENT = ("seconds", "gpu_seconds")
 Size = Annotated[int, Field(ge=0, lt=2**63)]
+LOCK = ".lock"
 LOCK_SECONDS = 30.0  # a worker of a killed driver is gone well before
 POLL_SECONDS = 0.1
 
@@ -36,7 +38,7 @@ def hold(folder: Path, *, seconds: float | None = None) -> Iterator[bool]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + (LOCK_SECONDS if seconds is None else seconds)
-    with (folder / ".lock").open("a") as file:
+    with (folder / LOCK).open("a") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -48,6 +50,25 @@ def hold(folder: Path, *, seconds: float | None = None) -> Iterator[bool]:
             else:
                 break
         yield True
+
+
+@contextmanager
+def hold_new(folders: Iterable[Path], mark: str, *, seconds: float = 0.0) -> Iterator[Path | None]:
+    """Hold the first of ``folders`` in which nothing was begun; yield which, or ``None`` where there is none.
+
+    Two commands that start together see the same folder free: which of them has it is known under its lock alone.
+
+    Args:
+        folders: In order.
+        mark: The file that is in a folder once something was begun there.
+        seconds: To wait for each.
+    """
+    for folder in folders:
+        with hold(folder, seconds=seconds) as free:
+            if free and not (folder / mark).exists():
+                yield folder
+                return
+    yield None
 
 
 @dataclass(frozen=True)
@@ -180,13 +201,18 @@ def list_studies(home: Path) -> list[str]:
     return [path.parent.name for path in sorted((home / "studies").glob("*/study.json"), key=_age)]
 
 
-def new_name(home: Path, dataset: str) -> str:
-    """Return a name for a new study: the dataset and the next free number."""
+def new_studies(home: Path, dataset: str) -> Iterator[Path]:
+    """Return folders for a new study: the dataset and a number, as long as one is asked for."""
     base = "".join(c if c.isalnum() else "-" for c in dataset.rpartition("/")[2].lower()).strip("-") or "study"
-    number = 1
-    while (home / "studies" / f"{base}-{number}").exists():
-        number += 1
-    return f"{base}-{number}"
+    return numbered(home / "studies", base)
+
+
+def numbered(parent: Path, base: str) -> Iterator[Path]:
+    """Yield ``parent/base-1`` and so on, those left out that something is in."""
+    for number in itertools.count(1):
+        folder = parent / f"{base}-{number}"
+        if not folder.exists() or (folder.is_dir() and all(path.name == LOCK for path in folder.iterdir())):
+            yield folder
 
 
 def check_name(name: str) -> None:

@@ -3,16 +3,19 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_study import tiny_config
 
 from degas_ray.config import resolve
+from degas_ray.data import Pack
 from degas_ray.errors import ConfigError, DivergedError, InputError, Interrupted
 from degas_ray.gan import load_generator
 from degas_ray.loop import Progress
 from degas_ray.space import PUBLISHED
 from degas_ray.study import phases, run_search, run_training
+from degas_ray.study.store import write_json
 from degas_ray.tracking import open_tracking
 
 
@@ -76,6 +79,25 @@ def test_names_are_taken_once_and_chosen_where_none_is_given(home: Path) -> None
     with pytest.raises(InputError, match="no train run 'one'"):
         run_training(tiny_config(), "resnet", home, name="one", resume=True)
     assert run_search(tiny_config(), home).name == "search-1"
+
+
+def test_a_name_that_is_taken_while_images_are_prepared_is_not_used_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = phases.prepare
+    task = {"role": "search", "what": "", "config": {}}
+
+    def meanwhile(*args: Any, **more: Any) -> Pack:
+        for name in ("search-1", "mine"):
+            write_json(tmp_path / "runs" / name / "task.json", task)
+        return prepare(*args, **more)
+
+    monkeypatch.setattr(phases, "prepare", meanwhile)
+    assert run_search(tiny_config(), tmp_path).name == "search-2"
+    (tmp_path / "runs" / "mine" / "task.json").unlink()
+    with pytest.raises(InputError, match="there is a run mine already; go on with --resume mine"):
+        run_search(tiny_config(), tmp_path, name="mine")
+    assert json.loads((tmp_path / "runs" / "mine" / "task.json").read_text()) == task
 
 
 def test_a_diverged_training_is_recorded_as_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

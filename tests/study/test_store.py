@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 
 from degas_ray.errors import InputError
-from degas_ray.study.store import Row, StudyFolder, check_name, hold, list_studies, new_name, read_json, write_json
+from degas_ray.study.store import (
+    Row,
+    StudyFolder,
+    check_name,
+    hold,
+    hold_new,
+    list_studies,
+    new_studies,
+    read_json,
+    write_json,
+)
 
 ROW = Row(
     number=3,
@@ -75,10 +85,12 @@ def test_a_study_of_another_release_is_refused(tmp_path: Path) -> None:
 
 
 def test_new_names_are_free_and_plain(tmp_path: Path) -> None:
-    assert new_name(tmp_path, "digits") == "digits-1"
-    (tmp_path / "studies" / "digits-1").mkdir(parents=True)
-    assert new_name(tmp_path, "digits") == "digits-2"
-    assert new_name(tmp_path, "folder:/data/My Photos!") == "my-photos-1"
+    assert next(new_studies(tmp_path, "digits")) == tmp_path / "studies" / "digits-1"
+    (tmp_path / "studies" / "digits-1" / "trials").mkdir(parents=True)
+    with hold(tmp_path / "studies" / "digits-2"):
+        pass  # it was given up before anything was begun
+    assert next(new_studies(tmp_path, "digits")).name == "digits-2"
+    assert next(new_studies(tmp_path, "folder:/data/My Photos!")).name == "my-photos-1"
     for name in ("digits-1", "a.b_c"):
         check_name(name)
     for name in ("", "../x", "a/b", ".hidden", "a b", "x" * 101):
@@ -112,6 +124,15 @@ def test_a_folder_is_held_by_one_process_until_it_dies(tmp_path: Path) -> None:
     other.join()
     with hold(tmp_path, seconds=5) as free:
         assert free
+
+
+def test_a_new_folder_is_one_that_nobody_holds_and_nothing_was_begun_in(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("begun", "held", "free", "next")]
+    write_json(folders[0] / "study.json", {})
+    with hold(folders[1]), hold_new(folders, "study.json") as first, hold_new(folders, "study.json") as second:
+        assert (first, second) == (folders[2], folders[3])
+        with hold_new(folders, "study.json") as third:
+            assert third is None
 
 
 def test_json_is_readable(tmp_path: Path) -> None:
