@@ -9,10 +9,8 @@ import os
 import secrets
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
@@ -26,6 +24,7 @@ from degas_ray.cluster import commands
 from degas_ray.cluster.file import ClusterFile
 from degas_ray.cluster.hosts import Say, tail
 from degas_ray.cluster.state import ClusterFolder, State
+from degas_ray.cluster.tunnel import Tunnel
 from degas_ray.errors import DegasError
 from degas_ray.ports import LOOPBACK, free_port
 
@@ -88,24 +87,19 @@ class OverSsh:
 
     @contextmanager
     def reach(self) -> Iterator[str]:
-        """Give the dashboard's address through a tunnel, since it listens on the head's loopback alone."""
+        """Give the dashboard's address through a tunnel, since it listens on the head's loopback alone.
+
+        Where the connection breaks it is opened again, and the address stays the same.
+        """
         port = free_port(LOOPBACK)
         forward = f"{LOOPBACK}:{port}:{LOOPBACK}:{self.state.dashboard}"
-        tunnel = subprocess.Popen(
-            [*self._ssh(), "-N", "-o", "ExitOnForwardFailure=yes", "-L", forward, self._user(self._head())],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the one who uses it
-        )
+        words = [*self._ssh(), "-N", "-o", "ExitOnForwardFailure=yes", "-L", forward, self._user(self._head())]
+        tunnel = Tunnel(words, port)
         try:
-            deadline = time.monotonic() + SSH_SECONDS
-            while tunnel.poll() is None and time.monotonic() < deadline and not _listens(port):
-                time.sleep(0.05)
+            tunnel.wait(SSH_SECONDS)
             yield f"http://{LOOPBACK}:{port}"
         finally:
-            tunnel.terminate()
-            tunnel.wait()
+            tunnel.close()
 
     def end(self, say: Say) -> list[str]:
         """End every process of the cluster, the head's first since it would start its workers again; then look."""
@@ -177,6 +171,8 @@ class OverSsh:
     def _ssh(self) -> list[str]:
         auth = self._auth()
         words = ["ssh", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={SSH_SECONDS}"]
+        # A host that is switched off says nothing: without these a connection to it would stay open for hours.
+        words += ["-o", f"ServerAliveInterval={SSH_SECONDS}", "-o", "ServerAliveCountMax=3"]
         words += ["-o", "StrictHostKeyChecking=accept-new", "-o", f"UserKnownHostsFile={self.folder.root / 'hosts'}"]
         if "ssh_private_key" in auth:
             words += ["-i", str(Path(auth["ssh_private_key"]).expanduser())]
@@ -209,8 +205,3 @@ def requirements() -> list[str]:
     needs = [text.partition(";")[0].strip() for text in metadata.requires("degas-ray") or () if "extra ==" not in text]
     others = [text for text in needs if not text.startswith("ray[")]
     return [f"ray[default,tune]=={metadata.version('ray')}", *others]
-
-
-def _listens(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        return probe.connect_ex((LOOPBACK, port)) == 0
