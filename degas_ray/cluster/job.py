@@ -3,14 +3,17 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from degas_ray.errors import DegasError
 
 STOP_SECONDS = 90  # for the workers to reach the end of a step and write a checkpoint
+LOST_SECONDS = 60.0  # of failures in a row, before a connection counts as gone for good
 POLL_SECONDS = 1.0
 FIRST_LINE = "Running entrypoint for job "
 Write = Callable[[str], None]
+T = TypeVar("T")
 
 
 def submit(client: Any, entrypoint: str, job: str, variables: Mapping[str, str], upload: str | None = None) -> None:
@@ -32,35 +35,53 @@ def submit(client: Any, entrypoint: str, job: str, variables: Mapping[str, str],
         raise DegasError(f"Ray did not take the job {job}: {error}") from error
 
 
-def attach_job(client: Any, job: str, write: Write) -> str:
+def attach_job(
+    client: Any,
+    job: str,
+    write: Write,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> str:
     """Pass a job's log on as it grows, and return the status that it ends with.
 
-    A connection that breaks is opened again; what has been written is not written twice.
+    A connection that breaks is tried again for a minute; what has been written is not written twice.
 
     Args:
         client: Ray's JobSubmissionClient.
         job: Its id.
         write: Takes pieces of the log.
+        clock: Seconds, for tests.
+        sleep: Waits, for tests.
 
     Returns:
         SUCCEEDED, FAILED or STOPPED.
+
+    Raises:
+        DegasError: Where the cluster knows no such job, or has not answered for a minute.
     """
     log = _Log(write)
+    lost_at: float | None = None
     while True:
-        try:
+        with suppress(_LostError):  # the job's status says whether that was its end
             asyncio.run(_tail(client, job, log))
-        except (RuntimeError, ConnectionError, OSError):
-            time.sleep(POLL_SECONDS)
         try:
-            status = client.get_job_status(job)
-            if status.is_terminal():
-                log.whole(client.get_job_logs(job))
-                return str(status.value)
-        except (RuntimeError, ConnectionError, OSError) as error:
+            status = _ask(lambda: client.get_job_status(job))
+            end = _ask(lambda: client.get_job_logs(job)) if status.is_terminal() else None
+        except _LostError as error:
             if "does not exist" in str(error):
                 raise DegasError(f"the cluster knows no job {job}; it may have been started anew") from error
-            time.sleep(POLL_SECONDS)
-        time.sleep(POLL_SECONDS)
+            lost_at = clock() if lost_at is None else lost_at
+            if clock() - lost_at > LOST_SECONDS:
+                raise DegasError(
+                    f"the cluster has not answered for {LOST_SECONDS:.0f} s ({error}); its study may go on all the "
+                    "same: 'degas-ray status CLUSTER.YAML' looks, 'degas-ray attach CLUSTER.YAML' comes back to the log"
+                ) from error
+        else:
+            if end is not None:
+                log.whole(end)
+                return str(status.value)
+            lost_at = None
+        sleep(POLL_SECONDS)
 
 
 def stop_job(client: Any, job: str) -> str:
@@ -112,8 +133,27 @@ class _Log:
             self._write(self._begun)
 
 
+class _LostError(Exception):
+    """The cluster did not answer, or not with what it was asked for."""
+
+
+def _ask(question: Callable[[], T]) -> T:
+    try:
+        return question()
+    except (RuntimeError, OSError) as error:  # Ray's for an answer that is none; those of connections
+        raise _LostError(str(error)) from error
+
+
 async def _tail(client: Any, job: str, log: _Log) -> None:
+    from aiohttp import ClientError
+
     gone_by = ""
-    async for piece in client.tail_job_logs(job):
-        gone_by += piece
-        log.whole(gone_by, end=False)
+    pieces = client.tail_job_logs(job)
+    while True:
+        try:
+            gone_by += await anext(pieces)
+        except StopAsyncIteration:
+            return
+        except (RuntimeError, OSError, ClientError) as error:
+            raise _LostError(str(error)) from error
+        log.whole(gone_by, end=False)  # what fails there is not the cluster's: a closed pipe ends the command

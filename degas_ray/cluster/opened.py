@@ -50,9 +50,10 @@ class Cluster:
             logging.getLogger(name).setLevel(logging.WARNING)
         with self.hosts.reach() as address:
             try:
-                yield JobSubmissionClient(address)
+                client = JobSubmissionClient(address)
             except ConnectionError:
                 raise down from None
+            yield client
 
     def with_state(self, **changes: Any) -> "Cluster":
         """Return the cluster with other facts, which are kept on the disk."""
