@@ -85,14 +85,24 @@ def attach_job(
 
 
 def stop_job(client: Any, job: str) -> str:
-    """Ask a study to pause, and return the status that its job ends with; its workers write checkpoints first."""
-    client.stop_job(job)
-    deadline = time.monotonic() + STOP_SECONDS + 30
-    while time.monotonic() < deadline:
-        status = client.get_job_status(job)
-        if status.is_terminal():
-            return str(status.value)
-        time.sleep(POLL_SECONDS / 4)
+    """Ask a study to pause, and return the status that its job ends with; its workers write checkpoints first.
+
+    Raises:
+        DegasError: Where the cluster does not take that, or the job does not end.
+    """
+    try:
+        _ask(lambda: client.stop_job(job))
+        deadline = time.monotonic() + STOP_SECONDS + 30
+        while time.monotonic() < deadline:
+            status = _ask(lambda: client.get_job_status(job))
+            if status.is_terminal():
+                return str(status.value)
+            time.sleep(POLL_SECONDS / 4)
+    except _LostError as error:
+        raise DegasError(
+            f"the cluster did not answer when job {job} was to pause ({error}); 'degas-ray status CLUSTER.YAML' looks "
+            "whether it still runs"
+        ) from error
     raise DegasError(f"job {job} did not end within {STOP_SECONDS + 30} s; 'degas-ray down' ends it with its cluster")
 
 

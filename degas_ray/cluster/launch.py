@@ -79,6 +79,8 @@ def pause_study(cluster: Cluster) -> str:
 def bring_down(cluster: Cluster, say: Say) -> list[str]:
     """Pause the study, end every process of the cluster on every host, and look that none is left.
 
+    A study that cannot be paused is ended all the same: it can go on from its last checkpoints.
+
     Returns:
         The processes that are left, which should be none.
     """
@@ -89,6 +91,8 @@ def bring_down(cluster: Cluster, say: Say) -> list[str]:
             say(f"study {cluster.state.study} is paused and kept")
         except InputError:
             pass  # none runs
+        except DegasError as error:
+            say(f"not paused: {error}")
     left = cluster.hosts.end(say)
     if not left:
         cluster.folder.write(changed(cluster.state, {"started": 0.0}))

@@ -11,7 +11,7 @@ from typing import Any
 from degas_ray.cluster.file import ClusterFile
 from degas_ray.cluster.hosts import Here, Hosts
 from degas_ray.cluster.state import ClusterFolder, State, changed
-from degas_ray.errors import InputError
+from degas_ray.errors import DegasError, InputError
 
 # They tell of web sockets and uploads.
 CHATTY = ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
@@ -39,12 +39,14 @@ class Cluster:
 
         Raises:
             InputError: Where the cluster is not up.
+            DegasError: Where it stops answering meanwhile.
         """
         down = InputError(f"the cluster {self.file.name} is not up; type 'degas-ray launch {self.file.path}'")
         if not self.state.started:
             raise down
         self.folder.authenticate()
         from ray.job_submission import JobSubmissionClient
+        from requests import RequestException
 
         for name in CHATTY:
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -53,7 +55,13 @@ class Cluster:
                 client = JobSubmissionClient(address)
             except ConnectionError:
                 raise down from None
-            yield client
+            try:
+                yield client
+            except RequestException as error:
+                raise DegasError(
+                    f"the cluster {self.file.name} has stopped answering ({error}); "
+                    f"'degas-ray status {self.file.path}' looks what is still up"
+                ) from error
 
     def with_state(self, **changes: Any) -> "Cluster":
         """Return the cluster with other facts, which are kept on the disk."""
