@@ -92,11 +92,11 @@ def living_nodes(cluster: Cluster) -> list[Any]:
     from ray.util.state import list_nodes
     from ray.util.state.exception import RayStateApiException
 
-    with cluster.hosts.reach() as address:
-        try:
+    try:
+        with cluster.hosts.reach() as address:
             nodes = list_nodes(address=address, timeout=10, raise_on_missing_output=False)
-        except (RayStateApiException, OSError, RuntimeError):
-            return []
+    except (RayStateApiException, OSError, RuntimeError):  # the last also where a cloud has no head any more
+        return []
     return [node for node in nodes if node.state == "ALIVE"]
 
 

@@ -9,7 +9,7 @@ import pytest
 import requests
 from ray.job_submission import JobStatus
 
-from degas_ray.cluster import bring_down, job, launch, read_cluster
+from degas_ray.cluster import bring_down, find_status, job, launch, read_cluster
 from degas_ray.cluster.hosts import Say
 from degas_ray.cluster.opened import Cluster
 from degas_ray.cluster.state import ClusterFolder, State
@@ -85,3 +85,25 @@ def test_a_study_that_cannot_be_paused_does_not_keep_its_cluster_up(
     kept = folder.read()
     assert kept is not None
     assert kept.started == 0
+
+
+class Gone(Hosts):
+    """A cloud's hosts that have been given back: nobody knows the head's address."""
+
+    @contextmanager
+    def reach(self) -> Iterator[str]:
+        raise RuntimeError("Head node of cluster (degas) not found!")
+        yield
+
+
+def test_a_cluster_whose_head_is_gone_is_not_up_and_can_be_brought_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "")
+    state = State("m", "python3", str(tmp_path), 1, 2, "http://127.0.0.1:3", started=1.0, job="degas-1-job-1")
+    cluster = Cluster(read_cluster(CLUSTER), ClusterFolder(tmp_path, "degas"), state, Gone())
+    assert not find_status(cluster).up
+    said: list[str] = []
+    assert bring_down(cluster, said.append) == []
+    assert said == ["ending what runs"]
