@@ -6,11 +6,12 @@ it that is a connection refused. So a cluster of this machine alone is started w
 
 import os
 import shutil
+import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from degas_ray.cluster import commands
 from degas_ray.cluster.file import ClusterFile
@@ -19,6 +20,7 @@ from degas_ray.cluster.state import ClusterFolder, State
 from degas_ray.errors import DegasError
 from degas_ray.ports import LOOPBACK, free_port
 
+SETUP_SECONDS = 1800.0  # packages are fetched and installed meanwhile
 START_SECONDS = 180.0
 LOG_CHARACTERS = 2000
 Say = Callable[[str], None]
@@ -60,8 +62,10 @@ class Here:
         ray = self.file.ray
         given = [*ray.get("initialization_commands", []), *ray.get("setup_commands", [])]
         given += ray.get("head_setup_commands", [])
-        for command in [*given, *self._head_commands()]:
-            self._start(command)
+        for command in given:
+            self._start(command, SETUP_SECONDS)
+        for command in self._head_commands():
+            self._start(command, START_SECONDS)
 
     def _head_commands(self) -> list[str]:
         given = self.file.ray.get("head_start_ray_commands")
@@ -77,21 +81,17 @@ class Here:
         ports = {"gcs": state.gcs, "dashboard": state.dashboard}
         return [commands.start_head(state.python, state.mark, folder, **ports, more=more)]
 
-    def _start(self, command: str) -> None:
+    def _start(self, command: str, seconds: float) -> None:
+        environment = {**os.environ, **self._environment(), "RAY_HEAD_IP": LOOPBACK}
         with self.folder.log.open("ab") as log:
-            done = subprocess.run(
-                ["bash", "-c", command],
-                env={**os.environ, **self._environment(), "RAY_HEAD_IP": LOOPBACK},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the launcher, not for what it has started
-                timeout=START_SECONDS,
-                check=False,
+            code = run_within(seconds, ["bash", "-c", command], environment, log)
+        if code is None:
+            raise DegasError(
+                f"Ray did not start: {command!r} did not end within {seconds:.0f} s; see that it does when typed by "
+                f"hand, then launch again. The end of {self.folder.log}:\n{tail(self.folder.log)}"
             )
-        if done.returncode:
-            end = self.folder.log.read_text(encoding="utf-8", errors="replace")[-LOG_CHARACTERS:]
-            raise DegasError(f"Ray did not start; the end of {self.folder.log}:\n{end}")
+        if code:
+            raise DegasError(f"Ray did not start; the end of {self.folder.log}:\n{tail(self.folder.log)}")
 
     def run(self, command: str) -> str:
         """Run a shell command and return what it prints."""
@@ -124,6 +124,26 @@ class Here:
 
     def _environment(self) -> Mapping[str, str]:
         return commands.environment(self.state.mark, str(self.folder.token), here=True)
+
+
+def run_within(seconds: float, words: Sequence[str], environment: Mapping[str, str], log: BinaryIO) -> int | None:
+    """Run a command that writes into a log; return its exit code, or ``None`` where it was ended after ``seconds``."""
+    process = subprocess.Popen(
+        words,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # Ctrl-C is for the launcher, not for what it has started
+    )
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:  # after Ctrl-C too
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def tail(path: Path) -> str:

@@ -22,7 +22,7 @@ import yaml
 import degas_ray
 from degas_ray.cluster import commands
 from degas_ray.cluster.file import ClusterFile
-from degas_ray.cluster.hosts import Say, tail
+from degas_ray.cluster.hosts import Say, run_within, tail
 from degas_ray.cluster.state import ClusterFolder, State
 from degas_ray.cluster.tunnel import Tunnel
 from degas_ray.errors import DegasError
@@ -59,19 +59,17 @@ class OverSsh:
         self._ray("up", "--no-config-cache")
 
     def _ray(self, verb: str, *options: str) -> None:
+        words = [sys.executable, "-m", "ray.scripts.scripts", verb, "-y", *options, str(self.yaml)]
+        # With the second autoscaler the workers of local hosts are never contacted (Ray 2.60).
+        environment = {**os.environ, "RAY_UP_enable_autoscaler_v2": "0", "RAY_USAGE_STATS_ENABLED": "0"}
         with self.folder.log.open("wb" if verb == "up" else "ab") as log:
-            done = subprocess.run(
-                [sys.executable, "-m", "ray.scripts.scripts", verb, "-y", *options, str(self.yaml)],
-                # With the second autoscaler the workers of local hosts are never contacted (Ray 2.60).
-                env={**os.environ, "RAY_UP_enable_autoscaler_v2": "0", "RAY_USAGE_STATS_ENABLED": "0"},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                timeout=UP_SECONDS,
-                check=False,
+            code = run_within(UP_SECONDS, words, environment, log)
+        if code is None:
+            raise DegasError(
+                f"'ray {verb}' did not end within {UP_SECONDS:.0f} s; 'degas-ray doctor {self.file.path}' looks for "
+                f"what stops a host. The end of {self.folder.log}:\n{tail(self.folder.log)}"
             )
-        if done.returncode:
+        if code:
             raise DegasError(f"'ray {verb}' failed; the end of {self.folder.log}:\n{tail(self.folder.log)}")
 
     def run(self, command: str) -> str:
