@@ -154,7 +154,7 @@ class Tracking:
     def replay(self) -> int:
         """Send what ended processes left on the disk; return how many runs still wait, because MLflow is down.
 
-        A study calls this before it reads its children; :func:`open_tracking` does as well.
+        :func:`open_tracking` calls this, so each command begins with what the one before it could not send.
         """
         waiting = 0
         for folder in journal.folders(self.address.queue):
