@@ -84,6 +84,16 @@ class Context:
         return Tracking(Address(self.home, self.uri, self.experiment))
 
 
+def run_key(study: str, folder: Path) -> str:
+    """Return the key that a job's MLflow run has.
+
+    Args:
+        study: The study's name.
+        folder: The job's.
+    """
+    return f"{study}/{folder.parent.name}/{folder.name}"
+
+
 class Attempt:
     """One worker's go at one job: its place, how long it took in all, and a note of what went wrong.
 
@@ -97,8 +107,9 @@ class Attempt:
 
     def __init__(self, context: Context, folder: Path, role: Role, name: str, report: Report) -> None:
         self.context, self.folder, self._report = context, folder, report
-        key = f"{context.study}/{folder.relative_to(context.folder.root).as_posix()}"
-        mlflow = context.tracking.run(name, role, key=key, parent=context.parent, pause=context.pace)
+        mlflow = context.tracking.run(
+            name, role, key=run_key(context.study, folder), parent=context.parent, pause=context.pace
+        )
         self.tracker = both(mlflow, RunDirectory(folder))
         self.tracker.tags({"degas.study": context.study, "degas.folder": str(folder)})
         if (facts := read_json(context.folder.provenance)) is not None:

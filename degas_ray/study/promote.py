@@ -11,10 +11,10 @@ from typing import Any
 
 from degas_ray.config import Config, dump, flatten
 from degas_ray.data import Pack
-from degas_ray.errors import DivergedError
+from degas_ray.errors import DegasError, DivergedError
 from degas_ray.scores import Scores
 from degas_ray.space import Genotype
-from degas_ray.study.attempt import Attempt, Context, Report
+from degas_ray.study.attempt import Attempt, Context, Report, run_key
 from degas_ray.study.pareto import front, ranked
 from degas_ray.study.seeds import derive
 from degas_ray.study.store import Row, Size, write_json
@@ -222,7 +222,9 @@ def model_name(study: str) -> str:
     return f"degas-ray-{study}"
 
 
-def register(tracking: Tracking, promotion: Promotion, config: Config, study: str, images: str) -> Promotion:
+def register(
+    tracking: Tracking, promotion: Promotion, config: Config, study: str, images: str, again: str
+) -> Promotion:
     """Register the promoted generator in MLflow as :data:`ALIAS`; doing it again gives the same version.
 
     Args:
@@ -231,10 +233,15 @@ def register(tracking: Tracking, promotion: Promotion, config: Config, study: st
         config: The study's.
         study: Its name.
         images: What it was trained on, in words.
+        again: The command that tries it again.
 
     Returns:
-        The promotion with its model name and version, also in its ``result.json``.
+        The promotion with its run, its model name and version, also in its ``result.json``.
+
+    Raises:
+        DegasError: Where MLflow cannot be reached, or does not have the run yet.
     """
+    promotion = _with_run(tracking, promotion, study, again)
     folder, name = Path(promotion.folder), model_name(study)
     scores = Scores.from_json(promotion.scores)
     package = folder / "model"
@@ -270,6 +277,23 @@ def register(tracking: Tracking, promotion: Promotion, config: Config, study: st
     done = replace(promotion, model=name, version=version)
     write_json(folder / "result.json", asdict(done))
     return done
+
+
+def _with_run(tracking: Tracking, promotion: Promotion, study: str, again: str) -> Promotion:
+    """Return the promotion with its run's id, which it did not get where MLflow was away while it was trained."""
+    if promotion.run_id:
+        return promotion
+    folder = Path(promotion.folder)
+    tracking.replay()  # what its worker could not send
+    run = tracking.find_key(run_key(study, folder))
+    if run is None:
+        raise DegasError(
+            f"the champion of {study} is trained and kept in {folder}, but MLflow has not taken its run yet, so it "
+            f"cannot be registered; type '{again}' later"
+        )
+    known = replace(promotion, run_id=run.run_id)
+    write_json(folder / "result.json", asdict(known))
+    return known
 
 
 def _sentences(scores: Scores) -> list[str]:

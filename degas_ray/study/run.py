@@ -223,7 +223,8 @@ def _promote(study: Opened, monitor: Monitor, genotype: Genotype, placement: Pla
     images = (
         f"{len(pack):,} images of {pack.name} at {pack.resolution}x{pack.resolution}, fingerprint {pack.fingerprint}"
     )
-    promote.register(study.context.tracking, promotion, config, study.folder.name, images)
+    again = f"degas-ray tune --resume {study.folder.name}"
+    promote.register(study.context.tracking, promotion, config, study.folder.name, images, again)
 
 
 def _jobs(
