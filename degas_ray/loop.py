@@ -53,7 +53,7 @@ def pick_device(name: str) -> torch.device:
         raise InputError(f"device: got {name!r}, expected auto, cpu, cuda or cuda:N") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         found = torch.cuda.device_count()
-        raise InputError(f"device: got {name!r}, but this machine has {found} GPUs; use --set search.device=auto")
+        raise InputError(f"device: got {name!r}, but this machine has {found} GPUs; set that device to auto")
     return device
 
 

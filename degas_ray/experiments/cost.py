@@ -4,6 +4,7 @@ A step's multiply-adds grow with its batch and nothing else, so one step with on
 backward passes and gradient penalty included; a generator's own are counted from its genotype.
 """
 
+import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -69,6 +70,11 @@ class Cost:
         return self.search_macs + self.training_macs + self.score_macs
 
     @property
+    def known(self) -> bool:
+        """Whether all could be counted; not where a search takes epochs of images that must be read to be counted."""
+        return not math.isnan(self.macs)
+
+    @property
     def hours(self) -> float:
         """Searches at :data:`CPU_RATE`, the rest at :data:`GPU_RATE` or, on a laptop, at the same."""
         rate = CPU_RATE if self.laptop else GPU_RATE
@@ -76,6 +82,8 @@ class Cost:
 
     def sentence(self) -> str:
         """Say it in one line, as it stands in the files' headers."""
+        if not self.known:
+            return "not counted: a search takes epochs of images yet to be counted; set search.steps, or limit"
         counts = (("search", "searches", self.searches), ("training", "trainings", self.trainings))
         work = [f"{count} {one if count == 1 else many}" for one, many, count in counts if count]
         rate = f"{CPU_RATE:.1e} a second"
@@ -124,7 +132,10 @@ def cost_of(experiment: Experiment) -> Cost:
 
 
 def search_cost(config: Config) -> float:
-    """Return the multiply-adds of a search; of one by single networks, as if all were of middling size."""
+    """Return the multiply-adds of a search; of one by single networks, as if all were of middling size.
+
+    Not a number where it takes epochs of images that must be read to be counted.
+    """
     search = config.search
     if search.paths == "sampled":
         brief, what = try_config(config), _stand_in(config)
@@ -132,6 +143,8 @@ def search_cost(config: Config) -> float:
         return search.networks * (_training(config, brief, what) + judged)
     steps = search.steps
     if steps is None:
+        if not images_of(config):
+            return math.nan
         half = images_of(config) // (2 if search.arch_data == "split" else 1)
         steps = max(1, round(search.epochs * (half // search.batch)))
     # What changes a step's cost, and nothing else, so that equal ones are counted once.
@@ -194,7 +207,9 @@ def _score(config: Config, train: TrainConfig, what: str) -> float:
 
 
 def _sizes(config: Config, train: TrainConfig, what: str) -> tuple[int, int]:
-    return _counted(what, train.width, train.latent_dim, resolution_of(config), classes_of(config, train))
+    return _counted(
+        what, train.width, train.latent_at(resolution_of(config)), resolution_of(config), classes_of(config, train)
+    )
 
 
 @lru_cache(maxsize=512)
@@ -265,5 +280,5 @@ def throughput_of(train: Mapping[str, Any], what: str, resolution: int, seconds:
         seconds: It took.
     """
     config = TrainConfig.model_validate(train)
-    macs = _counted(what, config.width, config.latent_dim, resolution, 0)[1]
+    macs = _counted(what, config.width, config.latent_at(resolution), resolution, 0)[1]
     return training_cost(config, macs, resolution, 0) / seconds

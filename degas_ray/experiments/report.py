@@ -181,7 +181,8 @@ def write_report(reports: Sequence[Report], file: Path, title: str = "Evidence")
 
 def _progress(experiment: Experiment, rows: Sequence[Row]) -> str:
     done = sum(row.kind == "training" for row in rows)
-    hours = sum(row.seconds for row in rows if row.kind != "trial") / 3600
+    # A training that stands in two groups was made once.
+    hours = sum({row.key: row.seconds for row in rows if row.kind != "trial"}.values()) / 3600
     return f"{done} of {planned_trainings(experiment)} trainings are done; {hours:.2g} hours were spent in all."
 
 

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -75,7 +75,8 @@ class _Run:
             if member.key:
                 self._step(member.key, f"{member.group} {member.name}: {member.kind}", partial(self._find, member))
         for name in self._experiment.trainings:
-            for task in tasks_of(self._experiment, name, self._generators(name)):
+            found = _generators(self._experiment, name, self._members, self._rows)
+            for task in tasks_of(self._experiment, name, found):
                 label = f"{task.member.group} {task.member.name}: {name}, seed {task.seed}"
                 self._step(task.key, label, partial(self._train, task), task)
         return self._rows
@@ -97,20 +98,6 @@ class _Run:
         self._rows = [row for row in self._rows if _place(row) not in same] + rows
         facts = {"experiment": self._experiment.name, "scale": self._experiment.scale}
         write_rows(self._experiment.results, self._rows, facts)
-
-    def _generators(self, training: str) -> dict[tuple[str, str], str]:
-        """Return the generators that a training gets."""
-        found = {(member.group, member.name): found_by(member, self._rows) for member in self._members}
-        wanted = self._experiment.trainings[training].leaders
-        if wanted is None:
-            return found
-        keys = {task.key for task in tasks_of(self._experiment, wanted.of, self._generators(wanted.of))}
-        scores: dict[tuple[str, str], list[float]] = {}
-        for row in self._rows:
-            if row.key in keys and row.training == wanted.of and row.fid is not None:
-                scores.setdefault((row.group, row.member), []).append(row.fid)
-        chosen = leaders({key: statistics.fmean(values) for key, values in scores.items()}, wanted.top)
-        return {key: what for key, what in found.items() if key in chosen}
 
     def _find(self, member: Member) -> list[Row]:
         if member.kind == "study":
@@ -200,10 +187,28 @@ def current_rows(experiment: Experiment) -> Iterator[Row]:
     keys = {member.key for member in members if member.key}
     yield from (row for row in rows if row.kind in ("search", "study") and row.key in keys)
     yield from (row for row in rows if row.kind == "trial" and row.key.partition("-")[0] in keys)
-    found = {(member.group, member.name): found_by(member, rows) for member in members}
     for name in experiment.trainings:
-        wanted = {_task_place(task) for task in tasks_of(experiment, name, found)}
+        tasks = tasks_of(experiment, name, _generators(experiment, name, members, rows))
+        wanted = {_task_place(task) for task in tasks}
         yield from (row for row in rows if row.kind == "training" and _place(row) in wanted)
+
+
+def _generators(
+    experiment: Experiment, training: str, members: Sequence[Member], rows: Sequence[Row]
+) -> dict[tuple[str, str], str]:
+    """Return the generators that a training gets: those that are known, or the leaders among them."""
+    found = {(member.group, member.name): found_by(member, rows) for member in members}
+    wanted = experiment.trainings[training].leaders
+    if wanted is None:
+        return found
+    tasks = tasks_of(experiment, wanted.of, _generators(experiment, wanted.of, members, rows))
+    places = {_task_place(task) for task in tasks}
+    scores: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        if _place(row) in places and row.fid is not None:
+            scores.setdefault((row.group, row.member), []).append(row.fid)
+    chosen = leaders({key: statistics.fmean(values) for key, values in scores.items()}, wanted.top)
+    return {key: what for key, what in found.items() if key in chosen}
 
 
 def _base(member: Member, config: Config, kind: str, key: str) -> Row:

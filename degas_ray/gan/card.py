@@ -23,7 +23,7 @@ session = onnxruntime.InferenceSession("generator.onnx")
 from degas_ray.gan import generate, load_generator
 
 generator, facts = load_generator(Path("generator.safetensors"))
-images = next(generate(generator, 64, seed=0))  # uint8 [64, {resolution}, {resolution}, 3]""",
+images = next(generate(generator, 64, seed=0, bn="running"))  # uint8 [64, {resolution}, {resolution}, 3]""",
     "python": """import torch
 from generator import load
 

@@ -13,10 +13,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from degas_ray import checkpoint
+from degas_ray.checkpoint import State
 from degas_ray.errors import DegasError, InputError
 from degas_ray.files import read_json
 from degas_ray.gan.card import model_card
-from degas_ray.gan.files import FACTS, load_generator
+from degas_ray.gan.files import FACTS, KIND, load_generator
 from degas_ray.gan.source import python_source
 from degas_ray.space.operations import UpConv, transposed_kernel
 
@@ -136,7 +138,11 @@ def _python(generator: nn.Module, facts: Mapping[str, Any], source: Path, files:
     name = str(facts.get("name") or facts["what"])
     text = python_source(generator, name=name, version=version("degas-ray"), weights="generator.ckpt")
     files[0].write_text(text, encoding="utf-8")
-    files[1].write_bytes(source.read_bytes())
+    if source.suffix == ".safetensors":
+        state = State(checkpoint.flatten_module(generator, KIND).tensors, facts)
+        checkpoint.save(files[1], state, KIND)
+    else:
+        files[1].write_bytes(source.read_bytes())
 
 
 Writer = Callable[[nn.Module, Mapping[str, Any], Path, list[Path]], None]

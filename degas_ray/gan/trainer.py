@@ -56,8 +56,8 @@ def train(
 ) -> TrainResult:
     """Train ``generator`` against a critic on the images of ``pack``.
 
-    On the CPU the result depends on the arguments alone, and a training that was stopped and resumed equals an
-    uninterrupted one bit for bit.
+    On the CPU the result depends on the arguments and the number of threads alone, and a training that was stopped and
+    resumed with as many threads equals an uninterrupted one bit for bit.
 
     Args:
         config: Framework, lengths and rates.

@@ -60,6 +60,18 @@ def test_dry_run_needs_no_data_and_writes_nothing(file: Path, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+def test_images_that_must_be_read_to_be_counted_leave_the_cost_open(tmp_path: Path) -> None:
+    tree = yaml.safe_load((FOLDER / "published.yaml").read_text())
+    tree |= {"generators": {"searched": {"kind": "search"}}, "trainings": {"full": {"like": "full"}}, "scale": {}}
+    tree["config"] |= {"dataset": "folder:images", "search": {"paths": "mixed", "steps": None}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(tree))
+    args = ["experiment", "run", "own", "--folder", str(tmp_path), "--home", str(tmp_path), "--dry-run"]
+    said = CliRunner().invoke(main, args)
+    assert (said.exit_code, "not counted" in said.stdout) == (0, True), said.stderr
+    facts = json.loads(CliRunner().invoke(main, [*args, "--json"]).stdout)
+    assert (facts["hours"], facts["macs"]) == (None, None)
+
+
 @pytest.mark.parametrize("name", PAPERS)
 def test_laptop_scale_differs_in_numbers_alone(name: str) -> None:
     full, laptop = (load_experiment(FOLDER / f"{name}.yaml", scale) for scale in ("full", "laptop"))

@@ -13,7 +13,7 @@ from tiny_study import GAN, SMALL
 from degas_ray.cli.main import main
 from degas_ray.config import resolve
 from degas_ray.errors import ConfigError, InputError, Interrupted
-from degas_ray.experiments import cost_of, list_experiments, load_experiment, report_on, run_experiment
+from degas_ray.experiments import cost_of, load_experiment, report_on, run_experiment
 from degas_ray.experiments.report import _decided, _ranks, write_report
 from degas_ray.experiments.rows import Row, read_rows, search_key, write_rows
 from degas_ray.experiments.run import Watch
@@ -249,6 +249,25 @@ def test_rows_of_earlier_settings_are_left_out(done: Path, folder: Path, tmp_pat
     found = report_on(experiment)
     assert {row.kind for row in found.rows} == {"search"}
     assert "0 of 8 trainings are done" in found.markdown()
+
+
+def test_a_leader_that_leads_no_more_is_left_out(done: Path, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text((folder / "tiny.yaml").read_text())
+    experiment, rows = load_experiment(tmp_path / "tiny.yaml"), read_rows(done)
+    (before,) = (row.member for row in rows if row.training == "leaders")
+    worse = [replace(row, fid=1e9) if row.training == "proxy" and row.member == before else row for row in rows]
+    write_rows(experiment.results, worse, {})
+    found = report_on(experiment)
+    assert len(rows) - len(found.rows) == 1
+    assert "leaders" not in {row.training for row in found.rows}
+
+
+def test_a_training_in_two_groups_took_its_time_once(done: Path, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text((folder / "tiny.yaml").read_text())
+    experiment, rows = load_experiment(tmp_path / "tiny.yaml"), read_rows(done)
+    timed = [replace(row, seconds=3600.0 * (row.group in ("designed", "again"))) for row in rows]
+    write_rows(experiment.results, timed, {})
+    assert "2 hours were spent in all" in report_on(experiment).markdown()  # of three rows
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from degas_ray import checkpoint
 from degas_ray.checkpoint import State
 from degas_ray.config import TrainConfig
 from degas_ray.errors import CheckpointError, DegasError, InputError
-from degas_ray.gan import FORMATS, build_generator, export_generator, load_generator, save_generator
+from degas_ray.gan import FORMATS, build_generator, export_generator, generate, load_generator, save_generator
 from degas_ray.gan.card import model_card
 from degas_ray.gan.export import plain
 from degas_ray.space import PUBLISHED
@@ -130,6 +131,29 @@ def test_safetensors_are_readable_anywhere_and_load_here(tmp_path: Path) -> None
     z, labels = torch.randn(4, 6), torch.tensor([0, 1, 2, 0])
     assert torch.equal(back(z, labels), generator(z, labels))
     assert (facts["name"], facts["meta"]) == ("mine", {"fid": 3})
+
+
+def test_the_python_file_can_be_made_of_safetensors(tmp_path: Path) -> None:
+    generator = trained("degas-cifar10", 3)
+    save_generator(tmp_path / "g.ckpt", generator, "mine", CONFIG)
+    exported, *_ = export_generator(tmp_path / "g.ckpt", "safetensors", tmp_path / "one")
+    export_generator(exported, "python", tmp_path / "two")
+    back, facts = load_generator(tmp_path / "two" / "generator.ckpt")
+    z, labels = torch.randn(4, 6), torch.tensor([0, 1, 2, 0])
+    assert torch.equal(back(z, labels), generator(z, labels))
+    assert facts["name"] == "mine"
+
+
+def test_the_card_of_safetensors_draws_images_that_do_not_depend_on_their_neighbours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_generator(tmp_path / "g.ckpt", trained("degas-cifar10", 0), "mine", CONFIG)
+    export_generator(tmp_path / "g.ckpt", "safetensors", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {}
+    exec((tmp_path / "README.md").read_text().split("```")[1].removeprefix("python\n"), found)
+    alone = next(generate(found["generator"], 1, seed=0, bn="running"))
+    assert np.array_equal(found["images"][:1], alone)
 
 
 def test_the_python_file_reads_like_the_genotype(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Networks that are not too large, and what a search finds that learns nothing, against enumeration and closed forms."""
+"""Networks that are not too large, and what a search finds that learns nothing, by enumeration and closed forms."""
 
 import math
 from collections import Counter

@@ -111,8 +111,8 @@ class ReinforceStrategy:
             self._controller.learn(chosen, advantage)
         self._learnt = list(past)
         drawn = self._controller.sample(derive(self._seed, "reinforce", number))
-        chosen = {key: options[place] for (key, options), place in zip(self._options.items(), drawn, strict=True)}
-        return within(chosen, self._space)
+        picked = {key: options[place] for (key, options), place in zip(self._options.items(), drawn, strict=True)}
+        return within(picked, self._space)
 
     def _untaught(self) -> Controller:
         sizes = [len(options) for options in self._options.values()]
