@@ -80,7 +80,7 @@ def find_entries(names: tuple[str, ...], home: Path) -> list[Entry]:
     """
     if names:
         return [_find(name, home) for name in dict.fromkeys(names)]
-    studies = [_of_study(home, name) for name in list_studies(home) if _has_generator(home, name)]
+    studies = [study_entry(home, name) for name in list_studies(home) if _has_generator(home, name)]
     return [*studies, *(_of_training(home / "runs" / name) for name in _trainings(home))]
 
 
@@ -90,7 +90,7 @@ def _find(name: str, home: Path) -> Entry:
     if plain and (home / "runs" / name / "task.json").is_file():
         return _of_training(home / "runs" / name)
     if plain and (home / "studies" / name / "study.json").is_file():
-        return _of_study(home, name)
+        return study_entry(home, name)
     if _RUN_ID.fullmatch(name):
         return _of_run(name, home)
     try:
@@ -131,7 +131,12 @@ def _of_training(folder: Path) -> Entry:
     return _scored(folder.name, OURS, config, "full", Scores.from_json(scores), sizes)
 
 
-def _of_study(home: Path, name: str) -> Entry:
+def study_entry(home: Path, name: str) -> Entry:
+    """Return the line of a study: its champion, or its winner after the short training.
+
+    Raises:
+        InputError: Where there is no such study, or none of its trials has a score.
+    """
     study = StudyFolder(home.absolute(), name)
     result, state = load_study(home, name), study.read()
     spent, config = state["spent"], stored_config(state, study.file)
@@ -154,7 +159,7 @@ def _of_run(run_id: str, home: Path) -> Entry:
     run = open_tracking(home).find_run(run_id)
     folder = Path(run.tags.get("degas.folder", ""))
     if run.role == "study":
-        return _of_study(home, run.key)
+        return study_entry(home, run.key)
     if run.role == "train" and (folder / "task.json").is_file():
         return _of_training(folder)
     value = read_json(folder / "result.json") if folder.is_absolute() else None

@@ -11,7 +11,7 @@ from typing import Any
 
 from degas_ray.config import Config, dump, flatten, stored_config
 from degas_ray.data import Pack, prepare
-from degas_ray.errors import InputError
+from degas_ray.errors import DegasError, InputError
 from degas_ray.loop import ShouldStop
 from degas_ray.study import summary
 from degas_ray.study.attempt import Context
@@ -209,14 +209,27 @@ def _check(config: Config, pack: Pack, state: Mapping[str, Any] | None) -> None:
 
 def end(study: Opened, outcome: str, status: str) -> None:
     """Record how a study ended, for now or for good, and run what ``study.on_finish`` says."""
-    summary.record(study.tracker, study.context.config, study.folder, read_reruns(study.folder), study.pack.resolution)
-    if status == "finished":
-        study.tracker.text(write_report(study.folder.home, study.folder.name), "report.html")
-    study.tracker.finish(outcome)
-    study.save(status=status)
-    command = study.context.config.study.on_finish
+    try:
+        folder, config = study.folder, study.context.config
+        summary.record(study.tracker, config, folder, read_reruns(folder), study.pack.resolution)
+        if status == "finished":
+            _report(study)
+    finally:  # whatever cannot be told of it, it has ended
+        study.tracker.finish(outcome)
+        study.save(status=status)
+    command = config.study.on_finish
     if command is not None and status != "paused":
-        facts = {"DEGAS_RAY_STUDY": study.folder.name, "DEGAS_RAY_HOME": str(study.folder.home)}
-        done = subprocess.run(command, shell=True, check=False, env={**os.environ, **facts, "DEGAS_RAY_STATUS": status})
+        facts = {"DEGAS_RAY_STUDY": folder.name, "DEGAS_RAY_HOME": str(folder.home), "DEGAS_RAY_STATUS": status}
+        done = subprocess.run(command, shell=True, check=False, env={**os.environ, **facts})
         if done.returncode:
             study.on_event(Event("message", text=f"on_finish: {command!r} ended with exit code {done.returncode}"))
+
+
+def _report(study: Opened) -> None:
+    """Keep the study's page in MLflow, or say why there is none: all that it shows is kept anyway."""
+    name = study.folder.name
+    try:
+        study.tracker.text(write_report(study.folder.home, name), "report.html")
+    except (DegasError, OSError) as error:
+        told = f"the report cannot be written: {error}; 'degas-ray report {name}' tries it again"
+        study.on_event(Event("message", text=told))

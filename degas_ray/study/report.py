@@ -21,7 +21,7 @@ from degas_ray.files import read_json
 from degas_ray.scores import Scores
 from degas_ray.space import Genotype
 from degas_ray.study import comparison
-from degas_ray.study.entries import find_entries
+from degas_ray.study.entries import study_entry
 from degas_ray.study.importance import importance
 from degas_ray.study.jobs import Needs
 from degas_ray.study.overview import COORDINATES, DIAGRAM, HISTORY, IMPORTANCE, PARETO, study_figures
@@ -206,7 +206,7 @@ def _drawings(study: _Study, drawn: Mapping[str, Figure]) -> Iterator[str]:
 
 
 def _published(study: _Study, home: Path) -> str:
-    found = comparison.compare(find_entries((study.result.name,), home), chosen=True)
+    found = comparison.compare([study_entry(home, study.result.name)], chosen=True)  # a run may have the same name
     body = "\n".join(_scroll(comparison.html_table(table)) for table in found)
     told = (
         comparison.NOTE

@@ -1,15 +1,19 @@
 """A study's beginning and end: whose folder it is, and what is kept whatever fails."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from tiny_study import tiny_config
+from tiny_study import Notes, tiny_config
 
 from degas_ray.config import Config
+from degas_ray.data import prepare
 from degas_ray.errors import InputError
 from degas_ray.study import opened, run, run_study
-from degas_ray.study.opened import Prepared
+from degas_ray.study.attempt import Context
+from degas_ray.study.events import Event
+from degas_ray.study.monitor import Ledger
+from degas_ray.study.opened import Opened, Prepared, end
 from degas_ray.study.store import StudyFolder, write_json
 
 OTHERS = {"version": 1, "whose": "another command's"}
@@ -37,3 +41,45 @@ def test_a_name_that_is_taken_while_images_are_prepared_is_not_used_twice(
         run_study(tiny_config(), tmp_path, name="mine")
     for name in ("digits-1", "mine"):
         assert opened.read_json(StudyFolder(tmp_path, name).file) == OTHERS
+
+
+def open_tiny(home: Path, on_event: Any, **settings: Any) -> Opened:
+    """Return a study without trials that is about to end."""
+    config = tiny_config(**settings)
+    pack = prepare("digits", home, limit=64)
+    context = Context(home, "s", config, pack.path, "", "0", "")
+    return Opened(context, pack, Notes(), {"name": "s"}, Ledger(), on_event, lambda: False)
+
+
+@pytest.mark.parametrize("error", [InputError("s is no training"), PermissionError(13, "Permission denied", "x")])
+def test_a_report_that_cannot_be_written_is_told_and_the_study_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*args: Any) -> str:
+        raise error
+
+    monkeypatch.setattr(opened, "write_report", fail)
+    events: list[Event] = []
+    told = tmp_path / "told"
+    study = open_tiny(tmp_path, events.append, study__on_finish=f'echo "$DEGAS_RAY_STATUS" > {told}')
+    end(study, "completed", "finished")
+    assert cast(Notes, study.tracker).outcome == "completed"
+    assert (opened.read_json(study.folder.file) or {})["status"] == "finished"
+    assert [event.text for event in events] == [
+        f"the report cannot be written: {error}; 'degas-ray report s' tries it again"
+    ]
+    assert told.read_text() == "finished\n"
+
+
+def test_a_study_has_ended_whatever_breaks_while_it_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(opened.summary, "record", fail)
+    study = open_tiny(tmp_path, lambda event: None)
+    with pytest.raises(ZeroDivisionError):
+        end(study, "failed", "failed")
+    assert cast(Notes, study.tracker).outcome == "failed"
+    assert (opened.read_json(study.folder.file) or {})["status"] == "failed"

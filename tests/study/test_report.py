@@ -4,6 +4,7 @@ import html
 import json
 import re
 import shlex
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 from degas_ray.cli.main import main
 from degas_ray.space import Genotype
 from degas_ray.study import load_study
+from degas_ray.study.report import write_report
+from degas_ray.study.store import write_json
 from degas_ray.tracking import open_tracking, start_server
 
 
@@ -82,6 +85,18 @@ def test_a_line_of_the_page_gives_the_trial_again(page: str, home: Path, tmp_pat
     again = CliRunner().invoke(main, ["search", *arguments, "--home", str(home), "--json", "--quiet"])
     assert again.exit_code == 0, again.output
     assert json.loads(again.stdout)["genotype"] == row.genotype
+
+
+def test_a_run_of_the_same_name_is_another_matter(page: str, home: Path) -> None:
+    def beside(whole: str) -> str:
+        return whole.partition("<h2>Beside published generators</h2>")[2].partition("<h2>")[0]
+
+    task = home / "runs" / NAME / "task.json"
+    write_json(task, {"role": "search", "what": "", "config": {}})
+    try:
+        assert beside(write_report(home, NAME)) == beside(page) != ""
+    finally:
+        shutil.rmtree(task.parent)
 
 
 def test_a_study_without_scores_has_no_page(home: Path) -> None:
