@@ -183,8 +183,8 @@ def _judged(
         attempt.tracker.metrics(
             {f"{phase}/{key}": value for key, value in judged.scores.metrics().items()}, config.proxy.steps
         )
-        attempt.tracker.tags({"degas.scores_protocol": judged.scores.sentence()})
         if repeat == 0:
+            attempt.tracker.tags({"degas.scores_protocol": judged.scores.sentence()})
             _show_again(attempt, judged.source)
         return judged
     place = attempt.place(attempt.folder if repeat == 0 else attempt.folder / f"repeat-{repeat + 1}")

@@ -297,8 +297,9 @@ def scoring_work(
         return Scores.from_json(done)
     result = measure(generator, config, pack, place, seed=seed)
     place.tracker.metrics({f"{phase}/{name}": value for name, value in result.metrics().items()}, step)
-    place.tracker.tags({"degas.scores_protocol": result.sentence()})
-    place.tracker.text(json.dumps(result.to_json(), indent=2) + "\n", "scores.json")
+    if not _repeated(phase):
+        place.tracker.tags({"degas.scores_protocol": result.sentence()})
+    place.tracker.text(json.dumps(result.to_json(), indent=2) + "\n", _series("scores.json", phase))
     write_json(file, result.to_json())
     return result
 
@@ -359,9 +360,14 @@ def _milestone(
     return result.fid
 
 
+def _repeated(phase: str) -> bool:
+    """Return whether a training is one more of the same genotype, whose run shows the first."""
+    return phase not in ("proxy", "full")
+
+
 def _series(name: str, phase: str) -> str:
-    """Return the name of a series of pictures; that of a repeated training is its own."""
-    return name if phase in ("proxy", "full") else f"{phase}-{name}"
+    """Return the name of a series of pictures or of a file; that of a repeated training is its own."""
+    return f"{phase}-{name}" if _repeated(phase) else name
 
 
 def _is_due(step: int, steps: int) -> bool:

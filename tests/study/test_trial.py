@@ -172,13 +172,17 @@ def test_a_generator_too_large_is_pruned_by_the_job_that_searches(tmp_path: Path
     assert row(here).outcome == "pruned"
 
 
+def repeat_search(context: Context) -> None:
+    """Let trial 1 find what trial 0 found: what is tuned does not change the seed of a trial, its number does."""
+    twin = context.folder.trial(1)
+    twin.mkdir(parents=True)
+    (twin / "search.json").write_bytes((context.folder.trial(0) / "search.json").read_bytes())
+
+
 def test_a_genotype_trained_before_is_not_trained_again_and_says_so(tmp_path: Path, data: Path, desk: Desk) -> None:
     here = context(tmp_path, data)
     run(here, 0)
-    # The same search once more: what is tuned does not change the seed of a trial, its number does.
-    twin = here.folder.trial(1)
-    twin.mkdir(parents=True)
-    (twin / "search.json").write_bytes((here.folder.trial(0) / "search.json").read_bytes())
+    repeat_search(here)
     reports = run(here, 1)
     first, second = row(here, 0), row(here, 1)
     assert second.reused == "trial 0"
@@ -194,6 +198,19 @@ def test_repeats_measure_the_noise(tmp_path: Path, data: Path, desk: Desk) -> No
     distances = row(here).distances
     assert len(set(distances)) == 2
     assert row(here).score == pytest.approx(sum(distances) / 2)
+
+
+def test_a_trials_scores_are_those_of_its_first_training(tmp_path: Path, data: Path, desk: Desk) -> None:
+    here = context(tmp_path, data, tiny_config(study__repeats=2))
+    run(here)
+    repeat_search(here)
+    run(here, 1)
+    first = row(here).scores
+    assert read_json(here.folder.trial(0) / "scores.json") == first
+    assert Scores.from_json(read_json(here.folder.trial(0) / "proxy2-scores.json") or {}).fid == row(here).distances[1]
+    for notes in desk.runs.values():
+        assert notes.facts["degas.scores_protocol"] == Scores.from_json(first).sentence()
+    assert desk.runs["s/trials/0001"].facts["degas.reused"] == "trial 0"
 
 
 def test_a_generator_that_is_too_large_is_not_trained(tmp_path: Path, data: Path, desk: Desk) -> None:
