@@ -15,6 +15,7 @@ from degas_ray.errors import DegasError, DivergedError
 from degas_ray.scores import Scores
 from degas_ray.space import Genotype
 from degas_ray.study.attempt import Attempt, Context, Report, run_key
+from degas_ray.study.introduction import found_by
 from degas_ray.study.pareto import front, ranked
 from degas_ray.study.seeds import derive
 from degas_ray.study.store import Row, Size, write_json
@@ -264,6 +265,7 @@ def register(
         },
         run_id=promotion.run_id,
         version=ALIAS,
+        found=found_by(config),
     )
     (package / CARD).write_text(card, encoding="utf-8")
     tags = {

@@ -23,6 +23,7 @@ from degas_ray.space import Genotype
 from degas_ray.study import comparison
 from degas_ray.study.entries import study_entry
 from degas_ray.study.importance import importance
+from degas_ray.study.introduction import searches, what_trials_do
 from degas_ray.study.jobs import Needs
 from degas_ray.study.overview import COORDINATES, DIAGRAM, HISTORY, IMPORTANCE, PARETO, study_figures
 from degas_ray.study.page import page
@@ -116,10 +117,9 @@ def _head(study: _Study, sentences: Sequence[str], resolution: int) -> str:
     boxes = "".join(f"<div><b>{escape(value)}</b><span>{escape(key)}</span></div>" for key, value in shown.items())
     said = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
     return (
-        f"<h1>Study {escape(result.name)}</h1>\n<p class='lead'>A search for an image generator by differentiable "
-        "architecture search (DEGAS). Each trial searches a generator without a critic, prunes it to a genotype, "
-        "trains that briefly as a GAN and scores it; the best are trained again with fresh seeds, and the winner to "
-        f"full length.</p>\n<div class='facts'>{boxes}</div>\n<h2>What was found</h2>\n<ul>{said}</ul>"
+        f"<h1>Study {escape(result.name)}</h1>\n<p class='lead'>A search for an image generator. "
+        f"{escape(what_trials_do(study.config))}</p>\n<div class='facts'>{boxes}</div>\n"
+        f"<h2>What was found</h2>\n<ul>{said}</ul>"
     )
 
 
@@ -226,22 +226,34 @@ def _again(study: _Study) -> str:
     )
     settings = dump(study.config.model_copy(update={"study": same}))
     file = f"{name}.yaml"
-    threads = Needs(study.config.study.search_cpus or study.config.study.cpus).threads
+    searched = searches(study.config)
+    each = (
+        "One trial's search alone, and the full training of its generator"
+        if searched
+        else "A generator's full training"
+    )
     parts = [
         "<h2>How to get each line again</h2>",
         f"<p>Save the settings below as <code>{escape(file)}</code>. The whole study, with equal proposals, seeds and "
         "scores on a machine of the same kind:</p>",
         f"<pre>degas-ray tune --config {escape(file)} --name {escape(name)}-again</pre>",
-        "<p>One trial's search alone, and the full training of its generator in the study's home:</p>",
+        f"<p>{each} in the study's home:</p>",
     ]
     for row in study.result.rows:
-        sets = " ".join(f"--set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in row.params.items())
-        search = f"OMP_NUM_THREADS={threads} degas-ray search --config {file} --seed {row.seed} {sets}"
-        train = f"\ndegas-ray promote {name} --trial {row.number}" if row.genotype else ""
-        text = escape(f"{search}{train}")
-        parts.append(f"<details><summary>trial {row.number}</summary><pre>{text}</pre></details>")
+        lines = [_search_command(study.config, row, file)] if searched else []
+        lines += [f"degas-ray promote {name} --trial {row.number}"] if row.genotype else []
+        if lines:
+            text = escape("\n".join(lines))
+            parts.append(f"<details><summary>trial {row.number}</summary><pre>{text}</pre></details>")
     parts.append(f"<details><summary>{escape(file)}</summary><pre>{escape(settings)}</pre></details>")
     return "\n".join(parts)
+
+
+def _search_command(config: Config, row: Row, file: str) -> str:
+    """Return the command that does a trial's search alone, on as many threads as it had."""
+    threads = Needs(config.study.search_cpus or config.study.cpus).threads
+    sets = " ".join(f"--set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in row.params.items())
+    return f"OMP_NUM_THREADS={threads} degas-ray search --config {file} --seed {row.seed} {sets}"
 
 
 def _circumstances(study: _Study) -> str:

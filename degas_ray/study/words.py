@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from degas_ray.config import Config
 from degas_ray.scores import Scores
 from degas_ray.space import Genotype
+from degas_ray.study.introduction import searches
 from degas_ray.study.promote import Promotion, Rerun
 from degas_ray.study.store import Row
 
@@ -33,7 +34,8 @@ def findings(
     """
     outcomes = Counter(row.outcome for row in rows)
     counted = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.most_common())
-    said = [f"{len(rows)} searches on {config.dataset}: {counted}."]
+    trials = "searches" if searches(config) else f"trials by {config.study.strategy}"
+    said = [f"{len(rows)} {trials} on {config.dataset}: {counted}."]
     scored = [row for row in rows if row.score is not None]
     if scored:
         best = min(scored, key=lambda row: row.score or 0.0)

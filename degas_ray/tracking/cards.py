@@ -16,6 +16,7 @@ def model_card(
     training: Mapping[str, Any],
     run_id: str,
     version: str = "champion",
+    found: str = "differentiable search (DEGAS: Doveh and Giryes, 2019)",
 ) -> str:
     """Return the card in Markdown; written as README.md into the model's folder, it becomes the version's description.
 
@@ -28,14 +29,14 @@ def model_card(
         training: Settings by name.
         run_id: MLflow's run that made it.
         version: An alias.
+        found: What the architecture was found by.
     """
     uri = f"models:/{name}@{version}"
     rows = [{"setting": key, "value": str(value)} for key, value in training.items()]
     measured = "\n".join(f"- {sentence}" for sentence in scores) or "- not scored"
     return f"""# {name}
 
-An image generator whose architecture was found by differentiable search (DEGAS: Doveh and Giryes, 2019) and trained
-as a GAN.
+An image generator whose architecture was found by {found}, and trained as a GAN.
 
 ## Use
 

@@ -58,6 +58,23 @@ def test_a_run_that_mlflow_saw_late_is_found_and_registered(tracking: Tracking, 
     assert run.run_id in (tracking.resolve_model("models:/degas-ray-s@champion") / "README.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ({"search__paths": "sampled"}, "found by trying single networks of the space of DEGAS"),
+        ({"study__strategy": "evolution"}, "found by evolution in the space of DEGAS"),
+    ],
+)
+def test_a_card_says_how_its_architecture_was_found(
+    tracking: Tracking, promotion: Promotion, settings: dict[str, str], found: str
+) -> None:
+    leave(tracking, f"s/promotion/{GENOTYPE.hash}")
+    register(tracking, promotion, tiny_config(**settings), "s", "64 images", "")
+    card = (tracking.resolve_model("models:/degas-ray-s@champion") / "README.md").read_text()
+    assert found in card
+    assert "differentiable" not in card
+
+
 def test_a_run_that_mlflow_has_not_is_registered_later(tracking: Tracking, promotion: Promotion) -> None:
     with pytest.raises(DegasError, match=r"MLflow has not taken its run yet.*'degas-ray tune --resume s' later"):
         register(tracking, promotion, tiny_config(), "s", "64 images", "degas-ray tune --resume s")

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,16 @@ from browser import headless
 from click.testing import CliRunner
 from finished_study import NAME, finished_study
 from selenium.webdriver.support.ui import WebDriverWait
+from test_queues import scores
+from tiny_study import tiny_config
 
 from degas_ray.cli.main import main
-from degas_ray.space import Genotype
+from degas_ray.config import Config, dump, resolve
+from degas_ray.space import Genotype, Space
 from degas_ray.study import load_study
 from degas_ray.study.report import write_report
-from degas_ray.study.store import write_json
+from degas_ray.study.store import Row, StudyFolder, write_json
+from degas_ray.study.strategies import make_strategy
 from degas_ray.tracking import open_tracking, start_server
 
 
@@ -97,6 +102,55 @@ def test_a_run_of_the_same_name_is_another_matter(page: str, home: Path) -> None
         assert beside(write_report(home, NAME)) == beside(page) != ""
     finally:
         shutil.rmtree(task.parent)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says", "commands"),
+    [
+        ({}, "without a critic", True),
+        ({"search__paths": "sampled"}, "tries single networks", True),
+        ({"study__strategy": "random"}, "draws a genotype", False),
+        ({"study__strategy": "evolution"}, "evolution made of the best so far", False),
+        ({"study__strategy": "reinforce"}, "from a controller that is rewarded", False),
+    ],
+)
+def test_a_page_says_what_its_trials_did_and_gives_commands_that_run(
+    tmp_path: Path, settings: dict[str, Any], says: str, commands: bool
+) -> None:
+    config = tiny_config(study__promote=False, **settings)
+    write_trials(tmp_path, config)
+    shown = html.unescape(write_report(tmp_path, "s"))
+    assert says in shown
+    assert ("without a critic" in shown) == (says == "without a critic")
+    assert ("2 searches on digits" in shown) == commands
+    assert "trained to full length" not in shown.partition("</p>")[0]
+    typed = re.findall(r"<pre>((?:OMP_NUM_THREADS=1 )?degas-ray (?:search|promote) .*?)</pre>", shown, re.DOTALL)
+    assert len(typed) == 2
+    for number, block in enumerate(typed):
+        *search, promote = block.splitlines()
+        assert promote == f"degas-ray promote s --trial {number}"
+        assert len(search) == commands
+        if search:
+            words = shlex.split(search[0])[2:]
+            (seed,) = [value for word, value in pairwise(words) if word == "--seed"]
+            sets = [value for word, value in pairwise(words) if word == "--set"]
+            file = tmp_path / "s.yaml"
+            file.write_text(dump(config))
+            assert resolve(file, sets, {"seed": int(seed)}).search.warmup == 0.25
+
+
+def write_trials(home: Path, config: Config) -> None:
+    """Write a study of two trials as it stands without a promotion."""
+    folder = StudyFolder(home, "s")
+    spent = {"seconds": 1.0, "gpu_seconds": 0.0}
+    state = {"version": 1, "name": "s", "config": config.model_dump(mode="json"), "trials": 2, "spent": spent}
+    write_json(folder.file, state)
+    strategy = make_strategy(config)
+    for number, score in enumerate((20.0, 10.0)):
+        params = {"search.warmup": 0.25} if strategy is None else dict(strategy.propose(number, []))
+        genotype = str(Space().random(number))
+        row = Row(number, "completed", params, 7, genotype, 1, scores(score), (score,), parameters=9, macs=9)
+        write_json(folder.trial(number) / "result.json", row.to_json())
 
 
 def test_a_study_without_scores_has_no_page(home: Path) -> None:
