@@ -1,6 +1,7 @@
 """The study's own page in MLflow: what was found in words, leaderboard, figures."""
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Iterator, Sequence
 
 from degas_ray import figures
 from degas_ray.config import Config
@@ -42,14 +43,10 @@ def leaderboard(rows: Sequence[Row], front: Collection[int] = ()) -> list[dict[s
 def record(tracker: Tracker, config: Config, folder: StudyFolder, reruns: Sequence[Rerun], resolution: int) -> None:
     """Write what is known of a study to its MLflow run."""
     rows = folder.rows()
-    known = [row.score for row in rows if row.score is not None]
-    if not known:
+    if all(row.score is None for row in rows):
         return
-    best = known[0]
-    for row in rows:
-        if row.score is not None:
-            best = min(best, row.score)
-            tracker.metrics({"study/fid": row.score, "study/best_fid": best}, row.number)
+    for number, values in _curve(rows):
+        tracker.metrics(values, number)
     genotype, shares = winner(rows, reruns, config), importance(rows, config)
     promotion = read_promotion(folder, genotype) if genotype is not None else None
     sentences = findings(config, rows, reruns, genotype, promotion, shares)
@@ -61,3 +58,17 @@ def record(tracker: Tracker, config: Config, folder: StudyFolder, reruns: Sequen
         tracker.figure(figure, f"{name}.png")
     if genotype is not None:
         tracker.tags({"degas.genotype": str(genotype), "degas.genotype_hash": genotype.hash})
+
+
+def _curve(rows: Sequence[Row]) -> Iterator[tuple[int, dict[str, float]]]:
+    """Yield each score, and the best so far where all earlier trials are over.
+
+    Trials end in another order than they began, and a pause may leave one behind: what is the best up to a later one
+    is not known before it has ended, and a point stays in MLflow as it was first recorded.
+    """
+    best = math.inf
+    for index, row in enumerate(rows):
+        if row.score is not None:
+            best = min(best, row.score)
+            whole = row.number == index
+            yield row.number, {"study/fid": row.score, **({"study/best_fid": best} if whole else {})}
