@@ -144,7 +144,7 @@ def report_on(experiment: Experiment) -> Report:
     claims = tuple(_decided(experiment, rows))
     if claims:
         shown.append(("Is it so?", list(claims), CLAIMS))
-    sentences += [*_noise(experiment, rows), *_stability(experiment, rows)]
+    sentences += [*_noise(experiment, rows), *_settings_against_chance(experiment, rows), *_stability(experiment, rows)]
     importances = list(_importance(experiment, rows))
     if importances:
         shown.append(("Share of the distance's variance, by fANOVA", importances, ("group", "setting", "share")))
@@ -361,6 +361,26 @@ def _importance(experiment: Experiment, rows: Sequence[Row]) -> Iterator[dict[st
         ]
         for key, share in importance(scored, _config(study)).items():
             yield {"group": f"{study.group} {study.member}", "setting": key, "share": share}
+
+
+def _settings_against_chance(experiment: Experiment, rows: Sequence[Row]) -> Iterator[str]:
+    """Say whether a study's trials differ more than generators do that are all found with the same settings."""
+    alike = [name for name, group in experiment.generators.items() if group.kind == "search"]
+    for study in (row for row in rows if row.kind == "study"):
+        trials = [row for row in rows if row.kind == "trial" and row.key.startswith(f"{study.key}-")]
+        for name in alike:
+            same = [row for row in rows if row.kind == "training" and row.group == name]
+            if {row.protocol_hash for row in same} != {row.protocol_hash for row in trials if row.protocol_hash}:
+                continue
+            by_settings, by_chance = statistics.spread(trials), statistics.spread(same)
+            if by_settings is None or by_chance is None:
+                continue
+            ending = "more than chance alone" if by_settings > by_chance else "no more than chance alone"
+            yield (
+                f"{len(trials)} trials of {study.group} {study.member}, each with settings of its own, vary by "
+                f"{100 * by_settings:.1f} % (standard deviation); {len(same)} trainings of {name}, all of one setting, "
+                f"by {100 * by_chance:.1f} %: {ending}, so read the shares below accordingly."
+            )
 
 
 def _config(row: Row) -> Config:

@@ -174,6 +174,12 @@ def noise(rows: Sequence[Row]) -> tuple[float, float] | None:
     return within / mean, between / mean
 
 
+def spread(rows: Sequence[Row]) -> float | None:
+    """Return the standard deviation of all distances, as a share of their mean; ``None`` for fewer than two."""
+    values = [row.fid for row in rows if row.fid is not None]
+    return float(np.std(values, ddof=1) / np.mean(values)) if len(values) > 1 else None
+
+
 def stability(texts: Sequence[str], space: Space, by_chance: Callable[[int], Genotype]) -> Stability | None:
     """Return how alike genotypes are, against as many drawn by chance.
 

@@ -1,8 +1,10 @@
 """An experiment of the smallest real searches and trainings: run, stopped, gone on with, reported."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean, stdev
 
 import pyarrow.parquet as pq
 import pytest
@@ -299,6 +301,17 @@ def test_studies_are_generators_too(tmp_path: Path) -> None:
     (trained,) = (row for row in rows if row.kind == "training")
     assert trained.genotype == study.genotype
     assert len(report_on(experiment).rows) == 4
+
+
+def test_a_study_is_held_against_what_chance_does_alone() -> None:
+    folder = Path(__file__).parents[2] / "experiments"
+    rows = read_rows(folder / "results" / "importance.parquet")
+    trials = [row.fid or 0 for row in rows if row.kind == "trial"]
+    same = [row.fid or 0 for row in rows if row.kind == "training" and row.group == "untuned"]
+    told = report_on(load_experiment(folder / "laptop" / "importance.yaml")).markdown()
+    for values, name in ((trials, "trials of tuned 0"), (same, "trainings of untuned")):
+        share = 100 * stdev(values) / fmean(values)
+        assert re.search(rf"{len(values)} {name}, [a-z ]*,?[a-z ]* by {share:.1f} %", told)
 
 
 def test_damaged_results_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from tiny_study import tiny_config
 from degas_ray.cli.main import main
 from degas_ray.config import Config, resolve
 from degas_ray.errors import ConfigError
+from degas_ray.search import limited_space
 from degas_ray.space import PUBLISHED, Genotype, Space
 from degas_ray.study.hyperparameters import own_values, tuned
 from degas_ray.study.proposals import Proposals
@@ -89,6 +90,24 @@ def test_learners_end_better_than_random(name: str) -> None:
     learnt, drawn = (run(kind, distance, 80) for kind in (name, "random"))
     late, chance = ([math.log(result.values[0]) for result in results[-20:]] for results in (learnt, drawn))
     assert stats.mannwhitneyu(late, chance, alternative="less").pvalue < 0.01
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_genotype_is_larger_than_the_limit(name: str) -> None:
+    overrides = {"study.strategy": name, "study.trials": 40, "search.cost": "parameters", "search.cost_limit": 0.7}
+    limited = resolve(overrides=overrides)
+    made, space = make_strategy(limited), limited_space(limited.search)
+    assert made is not None
+    past: list[Result] = []
+    for number in range(30):
+        chosen = made.propose(number, past)
+        past.append(Result(chosen, (float(number % 7),)))
+        assert space.cost(genotype_of(chosen, space.space)) <= space.limit
+    fresh = make_strategy(limited)
+    assert fresh is not None
+    assert fresh.propose(29, past[:29]) == past[29].choices
+    larger = [strategy(name).propose(number, []) for number in range(30)]
+    assert any(space.cost(genotype_of(chosen, space.space)) > space.limit for chosen in larger)
 
 
 @pytest.mark.parametrize("wanted", [(3,), (3, 0, 2, 8, 1, 4)])
