@@ -31,7 +31,10 @@ def initialise(module: nn.Module, seed: int) -> None:
 
 
 def deviation(weight: Tensor) -> float:
-    """Return the standard deviation that a weight [out, in, ...] begins with."""
+    """Return the standard deviation that a weight [out, in, ...] begins with.
+
+    Every 3x3 kernel is taken to be followed by a ReLU. The generator's last one, in those codes, is not.
+    """
     fan_out, fan_in = weight.shape[:2]
     area = math.prod(weight.shape[2:])
     gain = 4 if weight.shape[2:] == (3, 3) else 2
