@@ -139,7 +139,7 @@ class Attempt:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            write_json(self.folder / SPENT, {"seconds": self.seconds})
+            self._note()
         finally:  # on a full disk too: what is never finished is never sent by anybody else
             if error is not None:
                 self.tracker.finish("interrupted" if isinstance(error, Interrupted) else "failed")
@@ -153,7 +153,11 @@ class Attempt:
             self._report({"phase": progress.phase, "step": progress.step, "steps": progress.steps})
         if now - self._noted > NOTE_SECONDS:
             self._noted = now
-            write_json(self.folder / SPENT, {"seconds": self.seconds})
+            self._note()
+
+    def _note(self) -> None:
+        """Write down what the driver cannot know of a worker that is gone."""
+        write_json(self.folder / SPENT, {"seconds": self.seconds, "run_id": self.tracker.run_id})
 
     def _should_stop(self) -> bool:
         now = time.monotonic()

@@ -1,11 +1,12 @@
 """The queues of a study: which job comes next, and what the end of one means."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from degas_ray.scores import Scores
-from degas_ray.study.attempt import SPENT, Context
+from degas_ray.study.attempt import SPENT, Context, run_key
 from degas_ray.study.jobs import Job
 from degas_ray.study.monitor import Monitor
 from degas_ray.study.placement import Placement
@@ -16,7 +17,9 @@ from degas_ray.study.store import Row, read_json, write_json
 from degas_ray.study.trial import trial_task
 from degas_ray.study.work import FOUND
 from degas_ray.study.worker import DISK, FAILURE
+from degas_ray.tracking.runs import Role
 
+DIED = "WorkerDied"  # a failure that nobody but the driver knows of
 ALIKE = 3  # first trials that fail in the same way: nothing better is to be expected
 
 
@@ -167,7 +170,7 @@ class StudyQueue:
             return True
         if failure is None:
             failure = {
-                "kind": "WorkerDied",
+                "kind": DIED,
                 "error": f"{error}\nthe worker died {deaths} times; is there enough memory?",
             }
         self._fail(job, folder, failure)
@@ -181,24 +184,39 @@ class StudyQueue:
         self._monitor.stop()
 
     def _fail(self, job: Job, folder: Path, failure: Mapping[str, Any]) -> None:
-        run = self._context.tracking.find_key(f"{self._context.study}/{folder.relative_to(self._context.folder.root)}")
-        if run is not None:
-            self._context.tracking.close_run(run.run_id, "failed")
-        run_id = run.run_id if run is not None else ""
+        """Write down that a job has failed, and then see to its run, which MLflow may have to wait for."""
         if job.task["kind"] == "trial":
-            number = job.task["number"]
-            row = Row(
-                number,
-                "failed",
-                job.task["params"],
-                derive(self._context.config.seed, "trial", number),
-                seconds=float((read_json(folder / SPENT) or {}).get("seconds", 0.0)),
-                run_id=run_id,
-                error=failure["error"],
-            )
+            row = self._failed(job, folder, failure)
             write_json(folder / "result.json", row.to_json())
         else:
+            row = None
             self._monitor.say(f"{job.key} failed: {failure['error'].strip().splitlines()[-1]}")
+        if failure["kind"] != DIED:
+            return  # its worker has recorded it
+        run_id = self._record_death(job, folder)
+        if row is not None and run_id:
+            write_json(folder / "result.json", replace(row, run_id=run_id).to_json())
+
+    def _failed(self, job: Job, folder: Path, failure: Mapping[str, Any]) -> Row:
+        number, spent = job.task["number"], read_json(folder / SPENT) or {}
+        return Row(
+            number,
+            "failed",
+            job.task["params"],
+            derive(self._context.config.seed, "trial", number),
+            seconds=float(spent.get("seconds", 0.0)),
+            run_id=str(spent.get("run_id", "")),
+            error=failure["error"],
+        )
+
+    def _record_death(self, job: Job, folder: Path) -> str:
+        """Say in MLflow that a job failed whose worker could not say so; return its run's id where that is known."""
+        context = self._context
+        role: Role = "trial" if job.task["kind"] == "trial" else "train"
+        name, key = f"{context.study} {job.key}", run_key(context.study, folder)
+        tracker = context.tracking.run(name, role, key=key, parent=context.parent)
+        tracker.finish("failed")
+        return tracker.run_id
 
     def _tell(self, row: Row) -> None:
         values = row.objectives(self._context.config.study.objectives)

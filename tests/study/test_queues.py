@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 from optuna.distributions import BaseDistribution, FloatDistribution
-from tiny_study import places, tiny_config
+from tiny_study import Notes, places, tiny_config
 
 from degas_ray.config import Config
-from degas_ray.errors import DegasError
+from degas_ray.errors import DegasError, DegasWarning
+from degas_ray.ports import LOOPBACK, free_port
 from degas_ray.scores import Scores
 from degas_ray.scores.protocol import METHOD, Protocol
 from degas_ray.space import Space
-from degas_ray.study.attempt import Context
+from degas_ray.study.attempt import SPENT, Context
 from degas_ray.study.estimate import Estimate
 from degas_ray.study.events import Event
 from degas_ray.study.jobs import Job
@@ -25,21 +26,32 @@ from degas_ray.study.queues import ListQueue, StudyQueue
 from degas_ray.study.store import Row, write_json
 from degas_ray.study.work import FOUND
 from degas_ray.study.worker import FAILURE
+from degas_ray.tracking import Address, Tracking, journal, mlflow_tracker
 
 SPACE: dict[str, BaseDistribution] = {"search.lr": FloatDistribution(0.1, 1.0)}
 GENOTYPES = [str(Space().random(seed)) for seed in range(6)]
 
 
-class NoRuns:
-    """MLflow without any run."""
+class Desk:
+    """Tracking that notes which runs the driver opens, and what results were there then."""
 
-    def find_key(self, key: str) -> None:
-        return None
+    def __init__(self) -> None:
+        self.runs: dict[str, Notes] = {}
+        self.results: list[bool] = []
+        self.home = Path()
+
+    def run(self, name: str, role: str, *, key: str, parent: str | None = None) -> Notes:
+        self.results.append((self.home / "studies" / key / "result.json").exists())
+        assert key not in self.runs, "recorded twice"
+        return self.runs.setdefault(key, Notes())
 
 
 @pytest.fixture(autouse=True)
-def _no_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Context, "tracking", NoRuns())
+def desk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Desk:
+    desk = Desk()
+    desk.home = tmp_path
+    monkeypatch.setattr(Context, "tracking", desk)
+    return desk
 
 
 def scores(fid: float) -> dict[str, Any]:
@@ -181,6 +193,42 @@ def test_a_job_whose_worker_died_is_handed_out_again_until_it_is_hopeless(tmp_pa
     assert row.outcome == "failed"
     assert "is there enough memory?" in row.error
     assert "it goes on from its last checkpoint (2 of 2)" in bench.said()
+
+
+def test_a_death_is_told_to_mlflow_by_the_driver_once_its_result_is_there(tmp_path: Path, desk: Desk) -> None:
+    bench = Bench(tmp_path, tiny_config(study__max_failures=0))
+    job = bench.next()
+    bench.queue.ended(job, "ActorDiedError: gone")
+    assert desk.results == [True]
+    assert desk.runs["s/trials/0000"].outcome == "failed"
+    row = bench.context.folder.row(0)
+    assert row is not None
+    assert (row.outcome, row.run_id) == ("failed", "notes")
+
+
+def test_mlflow_that_is_away_does_not_end_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody = Address(tmp_path, f"http://{LOOPBACK}:{free_port(LOOPBACK)}", "0")
+    monkeypatch.setattr(Context, "tracking", Tracking(nobody))
+    monkeypatch.setattr(mlflow_tracker, "FINISH_SECONDS", 0.0)
+    bench = Bench(tmp_path, tiny_config(study__max_failures=0))
+    with pytest.warns(DegasWarning, match="MLflow cannot be reached"):
+        bench.queue.ended(bench.next(), "ActorDiedError: gone")
+    row = bench.context.folder.row(0)
+    assert row is not None
+    assert row.outcome == "failed"
+    (left,) = journal.folders(nobody.queue, "s/trials/0000")
+    assert '"outcome": "failed"' in (left / "records.jsonl").read_text()
+
+
+def test_a_failure_that_its_worker_recorded_is_not_recorded_again(tmp_path: Path, desk: Desk) -> None:
+    bench = Bench(tmp_path, tiny_config())
+    job = bench.next()
+    write_json(Path(job.task["folder"]) / SPENT, {"seconds": 12.0, "run_id": "worker's"})
+    bench.fail(job, "ValueError: out of cheese")
+    assert desk.runs == {}  # MLflow may be away: nothing is asked of it
+    row = bench.context.folder.row(0)
+    assert row is not None
+    assert (row.outcome, row.run_id, row.seconds) == ("failed", "worker's", 12.0)
 
 
 def test_three_first_failures_of_one_kind_end_the_study_with_one_traceback(tmp_path: Path) -> None:
