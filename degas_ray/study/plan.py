@@ -205,6 +205,7 @@ class _Pace:
     def __init__(self) -> None:
         self._times: list[float] = []
         self._steps = 0
+        self._whole = 0.0
 
     def run(self, loop: Callable[[], Any]) -> None:
         """Run ``loop`` until it is stopped."""
@@ -213,6 +214,7 @@ class _Pace:
             loop()
         except Interrupted:
             return
+        self._whole = time.monotonic() - self._times[0]
 
     def stop(self) -> bool:
         """Take note of a step; end the loop after a few."""
@@ -228,7 +230,8 @@ class _Pace:
         """Of the whole loop."""
         # The first step pays for memory and kernels.
         steps = [later - earlier for earlier, later in pairwise(self._times[1:])]
-        return statistics.median(steps) * self._steps
+        # A loop of one step has no later ones, and has been run to its end.
+        return statistics.median(steps) * self._steps if steps else self._whole
 
 
 def _breadth(config: Config, trials: Sequence[Mapping[str, Any]]) -> float:

@@ -38,6 +38,13 @@ def test_a_longer_study_is_planned_to_take_longer(tmp_path: Path) -> None:
     assert long.total_seconds > short.total_seconds
 
 
+@pytest.mark.parametrize("paths", ["mixed", "sampled"])
+def test_loops_of_a_single_step_are_planned_too(tmp_path: Path, paths: str) -> None:
+    one = {"search__steps": 1, "search__networks": 1, "search__try_steps": 1, "proxy__steps": 1, "full__steps": 1}
+    plan = make_plan(tiny_config(search__paths=paths, **one), tmp_path)
+    assert all(seconds > 0 for seconds in plan.seconds.values())
+
+
 def test_data_that_would_be_downloaded_are_not(tmp_path: Path) -> None:
     plan = make_plan(tiny_config(dataset="cifar10", limit=None), tmp_path)
     assert (plan.images, plan.data) == (50_000, "to be downloaded")
