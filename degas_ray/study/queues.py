@@ -50,9 +50,12 @@ class StudyQueue:
         self._again: list[Job] = []
         self._deaths: dict[str, int] = {}
         self._reruns: list[Job] | None = None
-        self._failures: list[tuple[str, str]] | None = []
+        rows = context.folder.rows()
+        # The first trials of a study count, not those after a resumption; where all had failed it has another chance.
+        succeeded = any(row.outcome != "failed" for row in rows)
+        self._failures: list[tuple[str, str]] | None = None if succeeded else []
         self.problem = ""
-        scores = [row.score for row in context.folder.rows() if row.score is not None]
+        scores = [row.score for row in rows if row.score is not None]
         monitor.best = min(scores, default=None)
 
     def next(self) -> Job | None:

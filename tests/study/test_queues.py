@@ -273,6 +273,17 @@ def test_one_success_among_them_does_not_either(tmp_path: Path) -> None:
     assert bench.queue.problem == ""
 
 
+def test_trials_that_ended_well_before_a_resumption_count_too(tmp_path: Path) -> None:
+    config = tiny_config(study__trials=8)
+    before = Bench(tmp_path, config)
+    before.finish(before.next(), 10.0)
+    after = Bench(tmp_path, config)
+    for _ in range(3):
+        after.fail(after.next(), "ValueError: a")
+    assert after.queue.problem == ""
+    assert after.next().key == "trial 4"
+
+
 def test_a_resumed_study_gives_out_the_unfinished_trials_first_and_none_twice(tmp_path: Path) -> None:
     config = tiny_config(study__trials=4)
     before = Bench(tmp_path, config)
