@@ -109,7 +109,7 @@ def promote_genotype(
         study = begin(prepared, folder, 0, on_event or _ignore, stop)
         study.save(status=before)  # it is not the study that goes on
         try:
-            _promote(study, _monitor(study, placement), chosen, placement)
+            _promote(study, _monitor(study, placement), chosen, placement, _promote_again(name, genotype, trial))
         finally:
             study.tracker.finish("completed" if before == "finished" else "interrupted")
             study.save()
@@ -197,12 +197,12 @@ def _run(study: Opened, placement: Placement, worker: StudyWorker) -> None:
     monitor = _monitor(study, placement)
     queue = StudyQueue(study.context, proposals, monitor, total, placement)
     _jobs(study, queue, "trials", placement.concurrent, worker)
-    _check_stop(study, monitor, queue.problem)
+    _check_stop(study, monitor, queue.problem, _resume(folder.name))
     _check_scores(study)
     genotype = promote.winner(folder.rows(), read_reruns(folder), config)
     assert genotype is not None
     if config.study.promote:
-        _promote(study, monitor, genotype, placement)
+        _promote(study, monitor, genotype, placement, _resume(folder.name))
 
 
 def _monitor(study: Opened, placement: Placement) -> Monitor:
@@ -210,20 +210,20 @@ def _monitor(study: Opened, placement: Placement) -> Monitor:
     return Monitor(study.context, study.on_event, study.should_stop, estimate, study.ledger, study.save)
 
 
-def _promote(study: Opened, monitor: Monitor, genotype: Genotype, placement: Placement) -> None:
+def _promote(study: Opened, monitor: Monitor, genotype: Genotype, placement: Placement, again: str) -> None:
+    """Train a genotype to full length and register it; ``again`` is the command that goes on with that."""
     config = study.context.config
     study.context = replace(study.context, concurrent=1)
     job = Job("promotion", promote.promotion_task(study.context, genotype), placement.promotion)
     queue = ListQueue(study.context, monitor, [job])
     _jobs(study, queue, "promotion", 1)
-    _check_stop(study, monitor, queue.problem)
+    _check_stop(study, monitor, queue.problem, again)
     promotion = read_promotion(study.folder, genotype)
     assert promotion is not None
     pack = study.pack
     images = (
         f"{len(pack):,} images of {pack.name} at {pack.resolution}x{pack.resolution}, fingerprint {pack.fingerprint}"
     )
-    again = f"degas-ray tune --resume {study.folder.name}"
     promote.register(study.context.tracking, promotion, config, study.folder.name, images, again)
 
 
@@ -245,12 +245,22 @@ def _jobs(
         shutil.rmtree(scratch, ignore_errors=True)  # a killed driver's is there too
 
 
-def _check_stop(study: Opened, monitor: Monitor, problem: str) -> None:
+def _resume(name: str) -> str:
+    return f"degas-ray tune --resume {name}"
+
+
+def _promote_again(name: str, genotype: Genotype | None, trial: int | None) -> str:
+    """Return the command that goes on with a promotion which was asked for by itself."""
+    which = f' --genotype "{genotype}"' if genotype is not None else f" --trial {trial}" if trial is not None else ""
+    return f"degas-ray promote {name}{which}"
+
+
+def _check_stop(study: Opened, monitor: Monitor, problem: str, again: str) -> None:
     name = study.folder.name
     if problem:
         raise DegasError(f"study {name}: {problem}")
     if monitor.stopping:
-        raise Interrupted(f"study {name} is paused and kept; go on with 'degas-ray tune --resume {name}'")
+        raise Interrupted(f"study {name} is paused and kept; go on with '{again}'")
 
 
 def _check_scores(study: Opened) -> None:
