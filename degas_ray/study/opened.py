@@ -34,6 +34,7 @@ from degas_ray.study.work import find_extractor, judge
 from degas_ray.tracking import Tracker, Tracking, log_provenance, open_tracking, provenance
 
 HOLD_SECONDS = 2.0
+STDERR = 2
 PACKAGES = ("degas-ray", "torch", "ray", "optuna", "mlflow")
 
 
@@ -220,7 +221,8 @@ def end(study: Opened, outcome: str, status: str) -> None:
     command = config.study.on_finish
     if command is not None and status != "paused":
         facts = {"DEGAS_RAY_STUDY": folder.name, "DEGAS_RAY_HOME": str(folder.home), "DEGAS_RAY_STATUS": status}
-        done = subprocess.run(command, shell=True, check=False, env={**os.environ, **facts})
+        # What it prints goes to stderr: stdout is for the study's own results.
+        done = subprocess.run(command, shell=True, check=False, env={**os.environ, **facts}, stdout=STDERR)
         if done.returncode:
             study.on_event(Event("message", text=f"on_finish: {command!r} ended with exit code {done.returncode}"))
 

@@ -71,6 +71,14 @@ def test_a_report_that_cannot_be_written_is_told_and_the_study_ends(
     assert told.read_text() == "finished\n"
 
 
+def test_what_on_finish_prints_is_no_result(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opened, "write_report", lambda *args: "")
+    end(open_tiny(tmp_path, lambda event: None, study__on_finish="echo done"), "completed", "finished")
+    assert capfd.readouterr() == ("", "done\n")
+
+
 def test_a_study_has_ended_whatever_breaks_while_it_is_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
