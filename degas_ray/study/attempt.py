@@ -15,7 +15,6 @@ from degas_ray.study.work import Place
 from degas_ray.tracking import Address, RunDirectory, Tracking, both, log_provenance
 from degas_ray.tracking.runs import Role
 
-FAILURE = "failure.json"
 SPENT = "spent.json"
 LOOK_SECONDS = 0.5  # between two looks for a request to stop
 NOTE_SECONDS = 5.0  # between two notes of the time spent
