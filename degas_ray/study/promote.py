@@ -20,7 +20,14 @@ from degas_ray.study.pareto import front, ranked
 from degas_ray.study.seeds import derive
 from degas_ray.study.store import Row, Size, write_json
 from degas_ray.study.trial import proxy_work, show_beside
-from degas_ray.study.work import record_genotype, sample_grid, scoring_work, size_of, training_work
+from degas_ray.study.work import (
+    drop_checkpoints,
+    record_genotype,
+    sample_grid,
+    scoring_work,
+    size_of,
+    training_work,
+)
 from degas_ray.tracking import Tracking, model_card
 
 ALIAS = "champion"
@@ -138,6 +145,7 @@ def run_rerank(context: Context, pack: Pack, task: Mapping[str, Any], report: Re
         attempt.tracker.finish(outcome)
         rerun = Rerun(str(genotype), index, seed, outcome, scores, round(attempt.seconds, 1), attempt.tracker.run_id)
         write_json(folder / "result.json", asdict(rerun))
+        drop_checkpoints(folder)  # of a training that diverged
 
 
 def fresh_scores(reruns: Sequence[Rerun]) -> dict[str, list[float]]:

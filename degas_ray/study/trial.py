@@ -29,6 +29,7 @@ from degas_ray.study.work import (
     FOUND,
     Place,
     Trained,
+    drop_checkpoints,
     record_genotype,
     scoring_work,
     search_work,
@@ -100,6 +101,7 @@ def run_trial(context: Context, pack: Pack, task: Mapping[str, Any], report: Rep
         # The run ends before the result is there: a trial with a result is never looked at again.
         attempt.tracker.finish(row.outcome)
         write_json(folder / "result.json", row.to_json())
+        drop_checkpoints(folder)  # of a training that diverged or was pruned
 
 
 def _found(config: Config, pack: Pack, attempt: Attempt, row: Row) -> Row:

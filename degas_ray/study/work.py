@@ -304,6 +304,12 @@ def scoring_work(
     return result
 
 
+def drop_checkpoints(folder: Path) -> None:
+    """Remove the step checkpoints of work that has ended before the step that they lead to."""
+    for phase in {file.parent for file in folder.rglob("step-*.ckpt")}:
+        shutil.rmtree(phase)
+
+
 def measure(generator: nn.Module, config: ScoresConfig, pack: Pack, place: Place, *, seed: int) -> Scores:
     """Draw samples and score them against the pack's real images."""
     device = next(generator.parameters()).device

@@ -19,6 +19,7 @@ from degas_ray.study import trial as trial_module
 from degas_ray.study.attempt import SPENT, Attempt, Context
 from degas_ray.study.store import Row, StudyFolder, hold, read_json, write_json
 from degas_ray.study.trial import better_half, trial_task
+from degas_ray.study.work import Place
 from degas_ray.study.worker import FAILURE, run_task
 from degas_ray.tracking import RunDirectory
 
@@ -232,6 +233,7 @@ def test_the_worse_half_is_ended_at_its_first_milestone(tmp_path: Path, data: Pa
     assert list(row(here, 3).milestones) == ["2"]
     assert row(here, 3).score is None
     assert desk.runs["s/trials/0003"].series("proxy/critic_loss")[-1][0] < 8
+    assert not list(here.folder.trial(3).rglob("step-*.ckpt"))
     run(here, 4, seen=1)  # one is too few to compare with
     assert row(here, 4).outcome == "completed"
     assert list(row(here, 4).milestones) == ["2", "4"]
@@ -247,13 +249,15 @@ def test_the_better_half_goes_on() -> None:
 def test_a_diverged_training_is_an_outcome(
     tmp_path: Path, data: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def diverge(*args: Any, **more: Any) -> None:
+    def diverge(config: Any, what: Any, pack: Any, place: Place, **more: Any) -> None:
+        write_json(place.folder / "proxy" / "step-000001.ckpt", {})
         raise DivergedError("the loss is not finite")
 
     monkeypatch.setattr(trial_module, "training_work", diverge)
     here = context(tmp_path, data)
     run(here)
     assert row(here).outcome == "diverged"
+    assert not list(here.folder.trial(0).rglob("step-*.ckpt"))
     assert row(here).genotype
     assert row(here).objectives(("fid",)) == ()
     assert desk.runs["s/trials/0000"].outcome == "diverged"
