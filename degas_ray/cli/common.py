@@ -9,7 +9,7 @@ import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_HOME = "degas-runs"
+# Libraries with caches of their own: the variable that says where, and the folder in home's cache.
+_CACHES = (
+    ("MPLCONFIGDIR", "matplotlib"),
+    ("TORCH_HOME", "torch"),
+    ("TORCHINDUCTOR_CACHE_DIR", "inductor"),
+    ("TRITON_CACHE_DIR", "triton"),
+    ("XDG_CACHE_HOME", ""),
+)
 DATASETS = "digits, photos, fashion-mnist, cifar10, stl, celeba, folder:DIR or parquet:PATH"
 
 
@@ -88,16 +96,31 @@ def _enter_home(ctx: click.Context, param: click.Parameter, value: str) -> Path:
     home = path_of(value).absolute()
     if home.exists() and not home.is_dir():
         raise click.BadParameter(f"{home} is a file; give a directory, which is made where it is missing")
-    # Libraries with caches of their own keep them inside home too; nothing is written anywhere else.
-    for variable, folder in (
-        ("MPLCONFIGDIR", "matplotlib"),
-        ("TORCH_HOME", "torch"),
-        ("TORCHINDUCTOR_CACHE_DIR", "inductor"),
-        ("TRITON_CACHE_DIR", "triton"),
-        ("XDG_CACHE_HOME", ""),
-    ):
+    for variable, folder in _CACHES:  # nothing is written outside home
         os.environ.setdefault(variable, str(home / "cache" / folder))
+    missing = [folder for folder in (home, *home.parents) if not folder.exists()]
+    if missing:
+        ctx.call_on_close(lambda: _leave_no_trace(missing))
     return home
+
+
+def _leave_no_trace(made: Sequence[Path]) -> None:
+    """Remove a home in which there is only what libraries write when they are imported.
+
+    So a command that writes nothing makes no home either. Folders go only where they are empty, since another command
+    may be at work in them.
+
+    Args:
+        made: The home, then those of its parents that were not there before.
+    """
+    home, cache = made[0], made[0] / "cache"
+    if any(path != cache for path in home.glob("*")):
+        return
+    for fonts in (cache / "matplotlib").glob("fontlist-*"):
+        fonts.unlink(missing_ok=True)
+    for folder in (*(cache / name for _, name in _CACHES), *made):  # the cache itself is the last of the first
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _check_seed(ctx: click.Context, param: click.Parameter, value: int | None) -> int | None:

@@ -26,8 +26,8 @@ MARKS = {"ok": ("✓", "green"), "note": ("!", "yellow"), "fault": ("✗", "red"
 def command(ctx: click.Context, /, cluster: Path | None, home: Path, as_json: bool) -> None:
     """Check this machine: Python, packages, GPU, cores, memory, disks, database, weights, ports; and a cluster's hosts.
 
-    Every finding says what to do. Nothing is written and nothing downloaded. The exit code is 0 where studies will run
-    and 1 where something will fail.
+    Every finding says what to do. Nothing is downloaded, and nothing written but caches in a home that is there. The
+    exit code is 0 where studies will run and 1 where something will fail.
     """
     from degas_ray.doctor import examine
 

@@ -81,7 +81,7 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
 @click.option("--on-finish", metavar="COMMAND", help="Run this when the study ends.")
 @click.option("--resume", metavar="STUDY", help="Go on with a study, under the settings that it was begun with.")
 @click.option("--extend-trials", type=click.IntRange(1), metavar="N", help="With --resume: trials more than before.")
-@click.option("--dry-run", is_flag=True, help="Print settings, trials, time and disk; run and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Print settings, trials, time and disk; run nothing, write nothing but caches.")
 @home_option
 @quiet_option
 @json_option

@@ -1,6 +1,7 @@
 """The group itself: help, exit codes, hints, lazy imports."""
 
 import errno
+import os
 import shlex
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from degas_ray.cli.common import home_option
 from degas_ray.cli.main import VERBS, main, nearest
 from degas_ray.errors import ConfigError, DegasError, DegasWarning, Interrupted
 
@@ -152,6 +154,41 @@ def test_entry_point_exits_with_the_code_and_writes_nothing(tmp_path: Path) -> N
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "Error: n: got 9, expected 1, 2 or 3\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_input_makes_no_home(tmp_path: Path) -> None:
+    # In a process of its own: what libraries write, they write when they are imported.
+    environment = {key: value for key, value in os.environ.items() if key not in ("MPLCONFIGDIR", "XDG_CACHE_HOME")}
+    command = [ENTRY, "report", "nope", "--home", tmp_path / "not" / "there"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+FONTS = "cache/matplotlib/fontlist-v3.json"
+
+
+@pytest.mark.parametrize(
+    ("work", "left"),
+    [
+        (None, []),
+        ("packs/digits.arrow", [FONTS, "packs/digits.arrow"]),
+        ("cache/extractors/inception.pt", ["cache/extractors/inception.pt"]),
+    ],
+)
+def test_a_new_home_stays_where_something_was_done_in_it(work: str | None, left: list[str], tmp_path: Path) -> None:
+    @click.command()
+    @home_option
+    def command(home: Path) -> None:
+        for name in (FONTS, *([work] if work else [])):
+            (home / name).parent.mkdir(parents=True)
+            (home / name).touch()
+        (home / "cache" / "inductor").mkdir()
+
+    home = tmp_path / "home"
+    assert CliRunner().invoke(command, ["--home", str(home)]).exit_code == 0
+    assert sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()) == left
+    assert home.exists() == (work is not None)
 
 
 def test_a_reader_that_leaves_is_no_traceback(tmp_path: Path) -> None:
