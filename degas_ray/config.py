@@ -74,7 +74,7 @@ class SearchConfig(Section):
     alpha_weight_decay: NonNegative = Field(0.0, description="Adam L2 of the alphas (paper: 1e-3)")
     alpha_betas: Betas = (0.5, 0.999)
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.2, description="share of the steps before alphas move")
-    cost_penalty: NonNegative = Field(0.0, description="weight of the expected cost under softmax(alpha)")
+    cost_penalty: NonNegative = Field(0.0, description="mixed: weight of the expected cost under softmax(alpha)")
     cost: Literal["macs", "parameters"] = Field("macs", description="what that cost counts")
     cost_limit: Positive | None = Field(
         None, description="largest cost of the network that is kept, in those of the hand-designed ResNet's blocks"

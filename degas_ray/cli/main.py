@@ -18,7 +18,7 @@ from degas_ray.errors import DegasError, DegasWarning, Interrupted
 # `degas-ray --help` needs click alone.
 VERBS = {
     "tune": "Search over trials with Ray Tune, re-rank the best, promote the winner.",
-    "search": "Run one differentiable search and print the genotype it ends in.",
+    "search": "Run one search and print the genotype it ends in.",
     "train": "Train one generator to full length and score it.",
     "evaluate": "Score a generator, a folder of images or a pack, with the protocol.",
     "sample": "Draw images from a trained generator.",
@@ -148,7 +148,7 @@ def _show_warning(
 )
 @click.version_option(package_name="degas-ray", prog_name="degas-ray")
 def main() -> None:
-    """Search GAN generators with differentiable architecture search (DEGAS), tuned by Ray.
+    """Search GAN generators as DEGAS does, or network by network, with Ray Tune and Optuna around it.
 
     Images go in; a searched, trained and scored generator comes out, with every run kept in MLflow.
     All files live in one home directory: --home, or DEGAS_RAY_HOME, or degas-runs/ here.

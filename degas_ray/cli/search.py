@@ -36,7 +36,7 @@ from degas_ray.errors import InputError
 )
 @config_options
 @click.option("-n", "n", type=int, metavar="N", help="Normal maps a stage, 1 to 3.  [default: 1]")
-@click.option("--steps", type=int, metavar="N", help="Steps of each kind: weights, alphas.")
+@click.option("--steps", type=int, metavar="N", help="Steps of each kind, weights and alphas, where paths are mixed.")
 @click.option("--paths", metavar="mixed|sampled", help="All operations at once, or network by network.")
 @click.option("--networks", type=int, metavar="N", help="Networks that are tried, where paths are sampled.")
 @click.option("--width", type=int, metavar="N", help="Channels of every map.")

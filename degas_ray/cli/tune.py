@@ -64,7 +64,8 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
 @click.option(
     "--strategy",
     metavar="NAME",
-    help="glo-darts, or genotypes by random, evolution or reinforce.  [default: glo-darts]",
+    help="glo-darts: a search in each trial, as search.paths says; random, evolution or reinforce: a genotype in "
+    "each.  [default: glo-darts]",
 )
 @click.option(
     "--objectives", metavar="A,B", callback=_names, help="fid, or fid with parameters or macs (Pareto front)."
@@ -81,7 +82,9 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
 @click.option("--on-finish", metavar="COMMAND", help="Run this when the study ends.")
 @click.option("--resume", metavar="STUDY", help="Go on with a study, under the settings that it was begun with.")
 @click.option("--extend-trials", type=click.IntRange(1), metavar="N", help="With --resume: trials more than before.")
-@click.option("--dry-run", is_flag=True, help="Print settings, trials, time and disk; run nothing, write nothing but caches.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print settings, trials, time and disk; run nothing, write nothing but caches."
+)
 @home_option
 @quiet_option
 @json_option
@@ -108,8 +111,9 @@ def command(
 ) -> None:
     """Search over trials with Ray Tune, re-rank the best, train the winner to full length and register it.
 
-    A trial is one differentiable search, pruned to a genotype, a short training of that generator, and its scores.
-    Optuna proposes the search's settings, Ray Tune runs trials side by side, MLflow records them.
+    A trial is one search (all operations at once for digits, network by network from 32x32 on: search.paths), a short
+    training of the generator that it ends in, and scores. Optuna proposes the search's settings, Ray Tune runs trials
+    side by side, MLflow records them.
     """
     refuse_with_resume(ctx, resume, "extend_trials")
     if extend_trials is not None and resume is None:
