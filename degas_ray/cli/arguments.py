@@ -12,14 +12,16 @@ if TYPE_CHECKING:
     from degas_ray.space import Genotype
     from degas_ray.tracking import Tracking
 
-GENOTYPE_HELP = (
-    "GENOTYPE is a published name (degas-cifar10, degas-cifar10-n2, degas-stl10), a genotype such as "
-    "'N1a=conv_3x3(U0); ...', a JSON file, an MLflow run id, or 'random' (with --seed)."
+_FORMS = (
+    "a published name (degas-cifar10, degas-cifar10-n2, degas-stl10), a genotype such as "
+    "'N1a=conv_3x3(U0); ...', a JSON file, an MLflow run id"
 )
+GENOTYPE_HELP = f"GENOTYPE is {_FORMS}, or 'random' (with --seed)."
+SEEDLESS_HELP = f"GENOTYPE is {_FORMS}, or 'random' (that of seed 0)."
 HANDMADE_HELP = "Two generators designed by hand can be given instead: resnet (CT-GAN's) and dcgan."
 HANDMADE = ("resnet", "dcgan")
 RUN_HELP = (
-    "RUN is a run's name or its folder, a study's name (its promoted generator), an MLflow run id, "
+    "RUN is a run's name or its folder, a study's name (the generator that was promoted last), an MLflow run id, "
     "models:/NAME@champion, or a generator.ckpt."
 )
 EXPORT_HELP = "Or what 'degas-ray export' wrote: its folder, or the file in it."
@@ -70,9 +72,9 @@ def find_generator(text: str, home: Path) -> Path:
         if folder.is_dir():
             return _inside(folder, text)
     promotions = (home / "studies" / text / "promotion").glob(f"*/{GENERATOR_FILE}")
-    promoted = sorted(promotions, key=lambda path: path.stat().st_mtime)
+    promoted = list(promotions)
     if promoted:
-        return promoted[-1]
+        return max(promoted, key=_promoted_at)
     known = sorted(path.parent.name for path in (home / "runs").glob(f"*/{GENERATOR_FILE}"))
     known += sorted({path.parents[2].name for path in (home / "studies").glob(f"*/promotion/*/{GENERATOR_FILE}")})
     there = nearest(text, known) or (f"; there is: {', '.join(known[:8])}" if known else "; 'degas-ray tune' makes one")
@@ -95,6 +97,12 @@ def settings_of(generator: Path) -> dict[str, Any]:
 def exported_in(folder: Path) -> Path | None:
     """Return the generator file in a run's folder or an export's, if there is one."""
     return next((folder / name for name in EXPORTED_FILES if (folder / name).is_file()), None)
+
+
+def _promoted_at(generator: Path) -> float:
+    """Return when a generator was promoted; once more counts too, although nothing is trained again."""
+    result = generator.with_name("result.json")  # written with the alias
+    return (result if result.exists() else generator).stat().st_mtime
 
 
 def _inside(folder: Path, text: str) -> Path:

@@ -33,8 +33,9 @@ _RIGHT = ("rank", "IS", "distance", "params", "M macs")
 def command(what: tuple[str, ...], any_protocol: bool, out: Path | None, home: Path, as_json: bool) -> None:
     """Print tables like the paper's: scores, parameters, multiply-adds and cost of the search, each with its protocol.
 
-    RUN is a training's name or an MLflow run id, STUDY stands for its champion, GENOTYPE adds its size alone. Without
-    any, all of this home is shown beside the published tables, ranked among what was measured in the same way.
+    RUN is a training's name, or an MLflow run id of a training, a trial or a promotion. STUDY stands for its winner,
+    whatever else was promoted: at full length where that was trained. GENOTYPE adds its size alone. Without any, all of
+    this home is shown beside the published tables, ranked among what was measured in the same way.
     """
     suffix_of(out, "--out", *_FORMATS)
     from degas_ray.study import comparison

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from degas_ray.cli.arguments import GENOTYPE_HELP, find_genotype
+from degas_ray.cli.arguments import SEEDLESS_HELP, find_genotype
 from degas_ray.cli.common import Verb, emit_json, home_option, json_option, quiet_option
 from degas_ray.cli.progress import open_view
 from degas_ray.cli.results import print_study, study_facts
@@ -15,7 +15,9 @@ from degas_ray.cli.watch import extractor_of, study_events
     "promote",
     cls=Verb,
     help="Train a study's winner to full length, score it, and register it in MLflow as champion.\n\n"
-    "Another genotype can be chosen: --trial takes the one of a trial, --genotype any. " + GENOTYPE_HELP,
+    "Another genotype can be chosen: --trial takes the one of a trial, --genotype any. The last one promoted is "
+    "@champion, and what 'sample', 'export' and 'evaluate' take by the study's name; 'compare' and 'report' show the "
+    f"winner, and 'compare' takes the MLflow run id of any promotion.\n\n{SEEDLESS_HELP}",
     examples={
         "promote digits-1": "the winner of a study that ran without promotion, or was stopped before it",
         "promote digits-1 --trial 2": "what trial 2 found",

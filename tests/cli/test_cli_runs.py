@@ -1,6 +1,7 @@
 """search, train, evaluate, sample and export on the smallest real runs; one home for all of them."""
 
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from degas_ray.cli.arguments import find_generator
 from degas_ray.cli.main import main
 from degas_ray.data import open_pack
 from degas_ray.space import Genotype
@@ -165,6 +167,19 @@ def test_supervised_grid_has_a_row_a_class(home: Path, conditional: dict, tmp_pa
     assert Image.open(tmp_path / "g.png").size == (8 * 66 + 2, 10 * 66 + 2)
     facts("sample", "t2", "--home", home, "-n", "20", "--pack", tmp_path / "p.arrow")
     assert np.array_equal(open_pack(tmp_path / "p.arrow").labels, np.repeat(np.arange(10), 2))
+
+
+def test_a_study_stands_for_what_was_promoted_last(tmp_path: Path) -> None:
+    promotions = [tmp_path / "studies" / "s" / "promotion" / name for name in ("winner", "other")]
+    for second, folder in enumerate(promotions):
+        folder.mkdir(parents=True)
+        for name in ("generator.ckpt", "result.json"):
+            (folder / name).touch()
+            os.utime(folder / name, (second, second))
+    assert find_generator("s", tmp_path) == promotions[1] / "generator.ckpt"
+    # Promoted again, it is champion again, and not trained again.
+    (promotions[0] / "result.json").touch()
+    assert find_generator("s", tmp_path) == promotions[0] / "generator.ckpt"
 
 
 @pytest.mark.parametrize(
