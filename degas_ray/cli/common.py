@@ -34,6 +34,7 @@ _CACHES = (
     ("TRITON_CACHE_DIR", "triton"),
     ("XDG_CACHE_HOME", ""),
 )
+_ENDLESS = 100_000  # columns of what is no terminal
 DATASETS = "digits, photos, fashion-mnist, cifar10, stl, celeba, folder:DIR or parquet:PATH"
 
 
@@ -269,17 +270,33 @@ def print_words(text: str, indent: int = 0) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> None:
-    """Print a table; the columns named in ``right`` are numbers."""
+    """Print a table; long cells are wrapped on a terminal and whole elsewhere, and none is ever cut.
+
+    Args:
+        columns: Their heads. What is in the first one is never wrapped: names are typed again.
+        rows: Cells.
+        right: Columns of numbers, which are not wrapped either.
+    """
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", no_wrap=column in right)
-    for row in rows:
-        table.add_row(*row)
-    Console(highlight=False).print(table)
+    lines = list(rows)
+    for index, column in enumerate(columns):
+        whole = index == 0 or column in right
+        table.add_column(
+            column,
+            justify="right" if column in right else "left",
+            no_wrap=whole,
+            overflow="fold",
+            min_width=max(cell_len(line[index]) for line in [columns, *lines]) if whole else None,
+        )
+    for line in lines:
+        table.add_row(*line)
+    width = None if sys.stdout.isatty() else _ENDLESS
+    Console(highlight=False, markup=False, emoji=False, width=width).print(table, crop=False)
 
 
 @contextmanager

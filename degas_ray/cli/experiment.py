@@ -90,8 +90,13 @@ def list_(folder: Path, as_json: bool) -> None:
     if as_json:
         emit_json({"experiments": rows})
         return
-    shown = [(str(row["name"]), row["scale"], str(row["rows"] or ""), row["dataset"], row["title"]) for row in rows]
-    print_table(("name", "scale", "rows", "dataset", "what it answers"), shown, right=("rows",))
+    choice = {row["file"] for row in rows if row["scale"] != SCALES[0]}  # the others have nothing to choose
+    scales = [row["scale"] if row["file"] in choice else "" for row in rows]
+    shown = [
+        (row["name"], scale, str(row["rows"] or ""), row["dataset"], row["title"])
+        for row, scale in zip(rows, scales, strict=True)
+    ]
+    print_table(("name", "--scale", "rows", "dataset", "what it answers"), shown, right=("rows",))
 
 
 @command.command(
