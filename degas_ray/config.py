@@ -430,6 +430,11 @@ def describe_fault(item: Any, known: Sequence[str]) -> str:
     """
     path = ".".join(str(part) for part in item["loc"]) or "configuration"
     if item["type"] == "extra_forbidden":
+        inner = item["input"]
+        if _is_map(inner) and len(inner) == 1:  # as 'serach.steps=3' is: its last part tells what is meant
+            path = f"{path}.{next(iter(inner))}"
+        elif _is_map(inner):
+            known = [*known, *(key.rpartition(".")[0] for key in known)]
         near = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
         return f"{_short(path)}: no such key" + (
             f"; did you mean {near[0]}?" if near else "; see 'degas-ray tune --dry-run'"

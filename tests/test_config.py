@@ -50,6 +50,23 @@ def test_all_faults_come_at_once_by_dotted_path():
     assert "scores.samples: got 1" in said
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("serach=3", "serach: no such key; did you mean search"),
+        ("serach.steps=3", "serach.steps: no such key; did you mean search.steps?"),
+        ("serach={steps: 3, width: 8}", "serach: no such key; did you mean search?"),
+        ("study.bugdet.hours=3", "study.bugdet.hours: no such key; did you mean study.budget.hours?"),
+        ("study.bugdet={hours: 3, dollars: 1}", "study.bugdet: no such key; did you mean study.budget?"),
+        ("a=&a {b: *a}", "a.b: no such key; see 'degas-ray tune --dry-run'"),
+    ],
+)
+def test_a_misspelt_section_is_answered_by_what_was_meant_in_it(text, fault):
+    with pytest.raises(ConfigError) as caught:
+        resolve(sets=[text])
+    assert fault in str(caught.value)
+
+
 def test_unknown_operations_are_named():
     with pytest.raises(ConfigError, match="conv_9x9"):
         resolve(sets=["search.normal_ops=[conv_9x9]"])

@@ -1,11 +1,12 @@
 """What GENOTYPE and RUN mean on a command line."""
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from degas_ray.cli.common import nearest
-from degas_ray.errors import InputError
+from degas_ray.errors import GenotypeError, InputError
 from degas_ray.files import path_of, read_json
 
 if TYPE_CHECKING:
@@ -42,17 +43,32 @@ def find_genotype(text: str, home: Path, *, seed: int = 0, n: int = 1) -> "Genot
     Raises:
         InputError: Where it means none, with what it could have been.
     """
-    from degas_ray.space import Space
-    from degas_ray.space import find_genotype as find
-
-    if text == "random":
-        return Space(n=n).random(seed)
-    return find(_genotype_of_run(text, home) if _RUN_ID.fullmatch(text) else text)
+    return _find_genotype(text, home, seed, n, ("random",))
 
 
 def find_architecture(text: str, home: Path, *, seed: int = 0, n: int = 1) -> "Genotype | str":
     """Return a genotype, or the name of a hand-designed generator."""
-    return text if text in HANDMADE else find_genotype(text, home, seed=seed, n=n)
+    return text if text in HANDMADE else _find_genotype(text, home, seed, n, ("random", *HANDMADE))
+
+
+def _find_genotype(text: str, home: Path, seed: int, n: int, names: tuple[str, ...]) -> "Genotype":
+    from degas_ray.space import PUBLISHED, Space
+    from degas_ray.space import find_genotype as find
+
+    if text == "random":
+        return Space(n=n).random(seed)
+    if _RUN_ID.fullmatch(text):
+        text = _genotype_of_run(text, home)
+    try:
+        return find(text)
+    except GenotypeError:
+        if "=" in text or os.path.isfile(text):  # a genotype with a fault, which is told better there
+            raise
+    raise InputError(
+        f"got {text[:80]!r}, expected a published name ({', '.join(PUBLISHED)}), {', '.join(names)}, "
+        "a genotype such as 'N1a=conv_3x3(U0); U1=...', a JSON file or an MLflow run id"
+        + nearest(text, (*PUBLISHED, *names))
+    )
 
 
 def find_generator(text: str, home: Path) -> Path:

@@ -1,5 +1,6 @@
 """``degas-ray experiment``: the paper's experiments and ours, from files."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
     from degas_ray.experiments import Cost, Experiment
 
 SCALES = ("full", "laptop")
+FOLDER = Path("experiments")
 _folder = click.option(
     "--folder",
     type=click.Path(path_type=Path),
-    default=Path("experiments"),
+    default=FOLDER,
     show_default=True,
     metavar="DIR",
     help="Where the experiments' files are; rows go to its results/.",
@@ -175,7 +177,11 @@ def report_(names: tuple[str, ...], folder: Path, scale: str | None, out: Path |
     ]
     if not chosen:
         wanted = f"{' and '.join(names) or folder}" + (f" at scale {scale}" if scale else "")
-        raise InputError(f"{wanted}: there are no rows yet; make some with 'degas-ray experiment run NAME'")
+        command = f"degas-ray experiment run {names[0] if names else 'NAME'}"
+        command += f" --scale {scale}" if scale == SCALES[1] else ""
+        command += f" --folder {shlex.quote(str(folder))}" if folder != FOLDER else ""
+        listed = "" if names else ", where 'degas-ray experiment list' has the names"
+        raise InputError(f"{wanted}: there are no rows yet; make some with '{command}'{listed}")
     found = [report_on(experiment) for experiment in chosen]
     if out is not None:
         write_report(found, out)

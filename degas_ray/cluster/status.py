@@ -82,7 +82,8 @@ def read_log(cluster: Cluster) -> str:
         InputError: Where there is none on this cluster.
     """
     if not cluster.state.job:
-        raise InputError(f"no study was launched with {cluster.file.path} yet")
+        file = cluster.file.path
+        raise InputError(f"no study was launched with {file} yet; type 'degas-ray launch {file}'")
     with cluster.client() as client:
         try:
             return jobs.without_preamble(client.get_job_logs(cluster.state.job))

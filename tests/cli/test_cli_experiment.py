@@ -37,6 +37,20 @@ def test_a_scale_is_named_only_where_there_is_a_choice() -> None:
     assert not {("stability", "full"), ("stability", "laptop")} & set(shown)
 
 
+def test_a_report_without_rows_says_what_to_type(tmp_path: Path) -> None:
+    (tmp_path / "cifar10.yaml").write_text((FOLDER / "cifar10.yaml").read_text())
+    for args, command in (
+        (["cifar10"], f"'degas-ray experiment run cifar10 --folder {tmp_path}'\n"),
+        (["cifar10", "--scale", "laptop"], f"'degas-ray experiment run cifar10 --scale laptop --folder {tmp_path}'\n"),
+        ([], f"run NAME --folder {tmp_path}', where 'degas-ray experiment list' has the names\n"),
+    ):
+        result = CliRunner().invoke(main, ["experiment", "report", *args, "--folder", str(tmp_path)])
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith(f"Error: {args[0] if args else tmp_path}")
+        assert "there are no rows yet; make some with '" in result.stderr
+        assert result.stderr.endswith(command)
+
+
 def test_a_table_is_whole_in_a_pipe_and_wrapped_on_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

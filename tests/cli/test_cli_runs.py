@@ -213,6 +213,7 @@ def test_a_study_stands_for_what_was_promoted_last(tmp_path: Path) -> None:
         (["export", "t9", "--out", "d"], "no generator 't9'"),
         (["export", "t9", "--out", "d", "--format", "tf"], "'tf' is not one of 'python', 'safetensors'"),
         (["promote", "digits-1"], "no study 'digits-1'"),
+        (["promote", "digits-1", "--genotype", "rando"], "degas-stl10), random, a genotype such as"),
         (["promote", "digits-1", "--trial", "1", "--genotype", "random"], "give --trial or --genotype, not both"),
     ],
 )

@@ -76,6 +76,12 @@ def test_words() -> None:
         (["degas-cifar"], "expected a published name (degas-cifar10, degas-cifar10-n2, degas-stl10)"),
         (["N1a=conv_9x9(U0)"], "is no genotype"),
         (["nowhere.json"], "got 'nowhere.json'"),
+        (
+            ["foo"],
+            "random, resnet, dcgan, a genotype such as 'N1a=conv_3x3(U0); U1=...', a JSON file or an MLflow run id\n",
+        ),
+        (["resnt"], "or an MLflow run id; did you mean resnet?"),
+        (["degas-stl"], "or an MLflow run id; did you mean degas-stl10?"),
         (["0123456789abcdef0123456789abcdef"], "holds no runs; give the right --home"),
         (["degas-cifar10", "--resolution", "30"], "resolution: got 30, expected a multiple of 8, such as 32"),
         (["degas-cifar10", "--width", "0"], "Invalid value for '--width'"),

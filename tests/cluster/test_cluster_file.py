@@ -215,7 +215,7 @@ def test_dry_run_prints_hosts_price_and_budget(tmp_path: Path, monkeypatch: pyte
     ("verb", "part"),
     [
         ("attach", "no study was launched with"),
-        ("logs", "no study was launched with"),
+        ("logs", "cluster.yaml yet; type 'degas-ray launch "),
         ("stop", "the cluster degas is not up; type 'degas-ray launch"),
     ],
 )
