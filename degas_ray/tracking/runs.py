@@ -9,10 +9,10 @@ from typing import Any, Literal
 from degas_ray.errors import InputError
 from degas_ray.tracking import backend, journal, registry
 from degas_ray.tracking.backend import Address, patiently
-from degas_ray.tracking.delivery import STATUS, deliver_left_over
+from degas_ray.tracking.delivery import deliver_left_over
 from degas_ray.tracking.experiment import open_experiment
 from degas_ray.tracking.mlflow_tracker import MlflowTracker, now
-from degas_ray.tracking.records import Tracker, check_outcome, safe_name
+from degas_ray.tracking.records import Tracker, safe_name
 
 Role = Literal["study", "trial", "promotion", "search", "train", "evaluate"]
 
@@ -139,17 +139,6 @@ class Tracking:
             InputError: Where the run has no such artifact.
         """
         return registry.download(self.address, run_id, safe_name(name))
-
-    def close_run(self, run_id: str, outcome: str) -> None:
-        """Give an outcome to a run whose process is gone and can say nothing more."""
-        client = backend.client(self.address.uri)
-        status = STATUS[check_outcome(outcome)]
-
-        def close() -> None:
-            client.set_tag(run_id, "degas.outcome", outcome)
-            client.set_terminated(run_id, status)
-
-        patiently(close, OUTAGE_SECONDS, f"close run {run_id}")
 
     def replay(self) -> int:
         """Send what ended processes left on the disk; return how many runs still wait, because MLflow is down.

@@ -289,16 +289,12 @@ def test_a_worker_gets_coordinates_alone(tracking: Tracking) -> None:
     assert tracking.find_run(run.run_id).status == "KILLED"
 
 
-def test_the_driver_closes_a_run_whose_worker_is_gone(tracking: Tracking) -> None:
-    """A worker dies without a word: its records arrive with the next replay, its outcome comes from the driver."""
+def test_what_a_worker_left_that_is_gone_arrives_with_the_next_replay(tracking: Tracking) -> None:
     _leave(tracking, "a", [_loss(step) for step in range(5)])
     assert tracking.replay() == 0
     (run,) = tracking.runs()
     assert (run.status, run.outcome) == ("RUNNING", "")
     assert [step for step, _ in tracking.history(run.run_id, "loss")] == list(range(5))
-    tracking.close_run(run.run_id, "failed")
-    closed = tracking.find_run(run.run_id)
-    assert (closed.status, closed.outcome) == ("FAILED", "failed")
 
 
 def test_what_a_dead_worker_left_arrives_before_its_successors_records(tracking: Tracking) -> None:
