@@ -4,8 +4,9 @@ import hashlib
 import logging
 import os
 import re
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -61,6 +62,15 @@ PERMANENT = frozenset(
 
 # Of the answers 4xx, those that pass: the server waited for too long, took it for a replay, or has too much to do.
 PASSING = frozenset({408, 425, 429})
+
+# Errors of stores that uploads may go to past MLflow's server.
+STORES = (
+    ("botocore.exceptions", "BotoCoreError"),
+    ("botocore.exceptions", "ClientError"),
+    ("boto3.exceptions", "Boto3Error"),
+    ("google.api_core.exceptions", "GoogleAPIError"),
+    ("azure.core.exceptions", "AzureError"),
+)
 
 # Retries are ours (a queue on disk), so mlflow's own give up early; nothing is sent to anybody else.
 ENVIRONMENT = {
@@ -126,14 +136,26 @@ def failures() -> tuple[type[Exception], ...]:
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
-    return (MlflowException, RequestException, SQLAlchemyError, OSError)
+    # A store's own package is installed by who uses it, and loaded by MLflow once something is uploaded there.
+    loaded = [(sys.modules[module], name) for module, name in STORES if module in sys.modules]
+    stores = [getattr(module, name) for module, name in loaded]
+    return (MlflowException, RequestException, SQLAlchemyError, OSError, *stores)
 
 
 def is_permanent(error: Exception) -> bool:
     """Tell whether sending the same again is no use."""
-    # Uploads fail with the plain answer of whoever is in the way, a proxy too: it has a status and no error code.
-    status = getattr(getattr(error, "response", None), "status_code", 0)
+    status = _status(error)
     return getattr(error, "error_code", "") in PERMANENT or (400 <= status < 500 and status not in PASSING)
+
+
+def _status(error: Exception) -> int:
+    """Return the HTTP status of a failed upload, 0 where it has none: a proxy's and a store's answers have no code."""
+    response = getattr(error, "response", None)
+    if isinstance(response, Mapping):  # S3
+        found = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    else:  # HTTP, or Azure and Google's errors themselves
+        found = getattr(response, "status_code", getattr(error, "status_code", getattr(error, "code", 0)))
+    return found if isinstance(found, int) else 0
 
 
 def patiently(call: Callable[[], T], seconds: float, what: str) -> T:

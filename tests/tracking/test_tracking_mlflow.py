@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -489,6 +490,21 @@ def test_mlflows_own_uploads_fail_for_good(status: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
 def test_answers_that_pass_are_waited_for(status: int) -> None:
     assert not backend.is_permanent(_answer(status))
+
+
+def test_errors_of_a_store_that_is_loaded_are_failures_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages of stores are no dependency: the module is made here, its error has the attributes of botocore's."""
+
+    class ClientError(Exception):
+        def __init__(self, status: int) -> None:
+            self.response = {"Error": {"Code": "x"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+
+    assert not issubclass(ClientError, backend.failures())
+    module = ModuleType("botocore.exceptions")
+    module.ClientError, module.BotoCoreError = ClientError, type("BotoCoreError", (Exception,), {})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "botocore.exceptions", module)
+    assert issubclass(ClientError, backend.failures())
+    assert [backend.is_permanent(ClientError(status)) for status in (403, 429, 503)] == [True, False, False]
 
 
 def test_every_outcome_has_a_status() -> None:
