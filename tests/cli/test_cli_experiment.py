@@ -7,7 +7,6 @@ import pytest
 from click.testing import CliRunner
 
 from degas_ray.cli.common import print_table
-from degas_ray.cli.experiment import list_
 from degas_ray.cli.main import main
 
 FOLDER = Path(__file__).parents[2] / "experiments"
@@ -24,7 +23,8 @@ def test_names_are_listed_as_they_are_typed(
     if columns is not None:  # a terminal; without them a pipe
         monkeypatch.setenv("COLUMNS", columns)
         monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    list_.main(["--folder", str(FOLDER)], standalone_mode=False)
+    with pytest.raises(SystemExit, match="0"):
+        main(["experiment", "list", "--folder", str(FOLDER)])
     text = click.unstyle(capsys.readouterr().out)
     first = {line.split()[0] for line in text.splitlines() if line.strip()}
     assert {file.stem for folder in (FOLDER, FOLDER / "laptop") for file in folder.glob("*.yaml")} <= first
