@@ -250,8 +250,8 @@ def find_experiment(name: str, folder: Path) -> Path:
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]}?" if near else f"there is: {', '.join(known)}"
-    raise InputError(f"no experiment {name!r} in {folder}; {hint}")
+    hint = f"did you mean {near[0]}? There is: " if near else "there is: "
+    raise InputError(f"no experiment {name!r} in {folder}; {hint}{', '.join(known)}")
 
 
 def _experiment(file: Path, scale: str, body: _Body) -> Experiment:

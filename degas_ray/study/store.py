@@ -169,8 +169,9 @@ class StudyFolder:
         """
         content = read_json(self.file)
         if content is None:
-            known = ", ".join(list_studies(self.home)) or "none yet"
-            raise InputError(f"no study {self.name!r} in {self.home}; there is: {known}")
+            known = ", ".join(list_studies(self.home))
+            there = f"there is: {known}" if known else "there are none yet; 'degas-ray tune' makes one"
+            raise InputError(f"no study {self.name!r} in {self.home}; {there}")
         if content.get("version") != VERSION:
             raise InputError(f"{self.file} has version {content.get('version')!r}, this degas-ray reads {VERSION}")
         spent = content.get("spent")

@@ -160,7 +160,7 @@ def test_a_fault_is_told_before_a_study_is_written(tmp_path: Path) -> None:
         run_study(tiny_config(), tmp_path, name="../b")
     with pytest.raises(DataError):
         run_study(tiny_config(dataset="folder:nowhere"), tmp_path, name="c")
-    with pytest.raises(InputError, match="there is: none yet"):
+    with pytest.raises(InputError, match="there are none yet; 'degas-ray tune' makes one"):
         run_study(None, tmp_path, name="d", resume=True)
     assert not (tmp_path / "studies").exists()
 
