@@ -180,7 +180,7 @@ def test_all_faults_of_what_is_put_together_at_once(tmp_path: Path) -> None:
 
 
 def test_a_misspelt_name_is_answered(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no experiment 'cifar' in .*; did you mean cifar10\? There is: .*baselines, "):
+    with pytest.raises(InputError, match=r"no experiment 'cifar' in .*; did you mean cifar10\? There is: .*baselines"):
         find_experiment("cifar", FOLDER)
     with pytest.raises(InputError, match="there are no experiments in"):
         find_experiment("cifar10", tmp_path)
