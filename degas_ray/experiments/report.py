@@ -379,7 +379,7 @@ def _settings_against_chance(experiment: Experiment, rows: Sequence[Row]) -> Ite
             yield (
                 f"{len(trials)} trials of {study.group} {study.member}, each with settings of its own, vary by "
                 f"{100 * by_settings:.1f} % (standard deviation); {len(same)} trainings of {name}, all of one setting, "
-                f"by {100 * by_chance:.1f} %: {ending}, so read the shares below accordingly."
+                f"by {100 * by_chance:.1f} %: {ending}, so read the shares of fANOVA accordingly."
             )
 
 
