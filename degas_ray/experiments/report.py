@@ -45,8 +45,8 @@ SO_FAR = (
     "95 % interval. Below zero throughout, the claim holds."
 )
 INTERVALS = (
-    "Intervals are 95 % percentile bootstrap intervals of the median (9,999 resamples) over generators, each with the "
-    "mean of its training seeds, or over seeds where a group has one generator."
+    "A group's distance is the median over its generators, each with the mean of its training seeds. Intervals are its "
+    "95 % percentile bootstrap intervals (9,999 resamples): over generators, or over seeds where a group has one."
 )
 
 
@@ -198,7 +198,7 @@ def _by_protocol(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
 def _groups(experiment: Experiment, training: str, rows: Sequence[Row]) -> tuple[list[dict[str, Any]], list[Strip]]:
     lines: list[dict[str, Any]] = []
     drawn: list[Strip] = []
-    reference: list[float] = []
+    reference: statistics.Units | None = None
     for group in experiment.groups_of(training):
         own = [row for row in rows if row.group == group]
         scored = [row for row in own if row.fid is not None]
@@ -216,18 +216,18 @@ def _groups(experiment: Experiment, training: str, rows: Sequence[Row]) -> tuple
             line |= {
                 "median": middle.value,
                 "95 % interval": _interval(middle, "{:,.1f}"),
-                "against the first": _against(values, reference) if reference else None,
+                "against the first": _against(values, reference) if reference is not None else None,
                 "IS": plain.median(row.is_mean for row in scored if row.is_mean is not None),
                 "parameters": round(plain.median(row.parameters or 0 for row in scored)),
                 "multiply-adds": round(plain.median(row.macs or 0 for row in scored)),
             }
             reference = reference or values
-            drawn.append(Strip(f"training {training}", group, tuple(values), middle.value, middle.low, middle.high))
+            drawn.append(Strip(f"training {training}", group, values.values, middle.value, middle.low, middle.high))
         lines.append(line)
     return lines, drawn
 
 
-def _against(values: Sequence[float], reference: Sequence[float]) -> str:
+def _against(values: statistics.Units, reference: statistics.Units) -> str:
     share = statistics.difference(values, reference)
     return f"{100 * share.value:+.1f} %" + (f" {text}" if (text := _interval(share, "{:+.1f}", 100)) else "")
 

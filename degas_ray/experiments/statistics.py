@@ -1,7 +1,7 @@
 """What rows say: medians with bootstrap intervals, differences, rank agreement, stability of what is found.
 
-What is resampled is what was drawn independently: a group's generators, each with the mean of its training seeds, or
-the seeds where a group has one generator.
+A group's distance is the median over its generators, each with the mean of its training seeds. What is resampled is
+what was drawn independently: the generators, or the seeds where a group has one generator.
 """
 
 from collections.abc import Callable, Container, Sequence
@@ -59,29 +59,47 @@ class Stability:
     count: int
 
 
-def units(rows: Sequence[Row]) -> list[float]:
+@dataclass(frozen=True)
+class Units:
+    """The independent distances of one group under one training.
+
+    Args:
+        values: One a generator, the mean of its seeds; or one a seed where there is one generator.
+        of_seeds: Whether they are one generator's seeds.
+    """
+
+    values: tuple[float, ...]
+    of_seeds: bool = False
+
+    def middle(self, values: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+        """Return the group's distance for some values: of a generator the mean of its seeds counts, as of any other."""
+        return np.asarray(np.mean(values, axis=axis) if self.of_seeds else np.median(values, axis=axis))
+
+
+def units(rows: Sequence[Row]) -> Units:
     """Return the independent distances of one group under one training."""
     by_member: dict[str, list[float]] = {}
     for row in rows:
         if row.fid is not None:
             by_member.setdefault(row.member, []).append(row.fid)
     if len(by_member) == 1:
-        return next(iter(by_member.values()))
-    return [float(np.mean(values)) for values in by_member.values()]
+        return Units(tuple(*by_member.values()), of_seeds=True)
+    return Units(tuple(float(np.mean(values)) for values in by_member.values()))
 
 
-def median(values: Sequence[float]) -> Estimate:
-    """Return the median with its percentile interval (Efron, 1979).
+def median(own: Units) -> Estimate:
+    """Return a group's distance with its percentile interval (Efron, 1979).
 
     Args:
-        values: At least one.
+        own: At least one.
     """
-    middle = float(np.median(values))
+    values = np.asarray(own.values, float)
+    middle = float(own.middle(values))
     if len(values) < 2:
         return Estimate(middle, None, None, len(values))
     found = stats.bootstrap(
-        (np.asarray(values, float),),
-        np.median,
+        (values,),
+        own.middle,
         n_resamples=RESAMPLES,
         confidence_level=LEVEL,
         method="percentile",
@@ -90,13 +108,13 @@ def median(values: Sequence[float]) -> Estimate:
     return Estimate(middle, float(found.low), float(found.high), len(values))
 
 
-def difference(values: Sequence[float], reference: Sequence[float]) -> Estimate:
-    """Return by what share the median of ``values`` lies above that of ``reference``, with its interval."""
+def difference(own: Units, reference: Units) -> Estimate:
+    """Return by what share a group's distance lies above that of ``reference``, with its interval."""
 
     def share(a: NDArray[np.float64], b: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
-        return np.asarray(np.median(a, axis=axis) / np.median(b, axis=axis) - 1)
+        return own.middle(a, axis) / reference.middle(b, axis) - 1
 
-    a, b = np.asarray(values, float), np.asarray(reference, float)
+    a, b = np.asarray(own.values, float), np.asarray(reference.values, float)
     count = min(len(a), len(b))
     if count < 2:
         return Estimate(float(share(a, b)), None, None, count)
@@ -150,7 +168,7 @@ def paired_difference(first: Sequence[Row], second: Sequence[Row]) -> Estimate |
     """
     a, b = _by_generator(first), _by_generator(second)
     ratios = [b[key] / a[key] - 1 for key in a if key in b]
-    return median(ratios) if len(ratios) > 1 else None
+    return median(Units(tuple(ratios))) if len(ratios) > 1 else None
 
 
 def noise(rows: Sequence[Row]) -> tuple[float, float] | None:

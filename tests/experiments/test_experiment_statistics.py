@@ -10,6 +10,7 @@ from scipy import stats
 from degas_ray.experiments.counting import macs_of
 from degas_ray.experiments.rows import Row
 from degas_ray.experiments.statistics import (
+    Units,
     difference,
     median,
     noise,
@@ -29,31 +30,46 @@ def row(member: str, fid: float | None, *, group: str = "g", seed: int = 0, geno
 
 def test_generators_are_the_units_and_seeds_where_there_is_one() -> None:
     rows = [row("a", 1.0), row("a", 3.0, seed=1), row("b", 5.0), row("b", None, seed=1)]
-    assert units(rows) == [2.0, 5.0]
-    assert units(rows[:2]) == [1.0, 3.0]
+    assert units(rows) == Units((2.0, 5.0))
+    assert units(rows[:2]) == Units((1.0, 3.0), of_seeds=True)
+
+
+def test_one_generator_counts_by_the_mean_of_its_seeds_as_each_of_several_does() -> None:
+    """Its median seed would be another average than the others have: distances are skewed."""
+    alone = [row("a", value, seed=seed) for seed, value in enumerate((10.0, 11.0, 18.0))]
+    assert median(units(alone)).value == 13.0
+    found = difference(units([row("b", 26.0), row("c", 26.0)]), units(alone))
+    assert found.value == 1.0
+    interval = stats.bootstrap(
+        (np.array([10.0, 11.0, 18.0]),), np.mean, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert (found.low, found.high) == (
+        pytest.approx(26 / interval.high - 1, abs=0.02),
+        pytest.approx(26 / interval.low - 1, abs=0.02),
+    )
 
 
 def test_median_interval_covers_the_truth_as_often_as_it_says() -> None:
     draw = np.random.default_rng(0)
     covered = 0
     for _ in range(60):
-        found = median(list(draw.normal(10, 2, size=25)))
+        found = median(Units(tuple(draw.normal(10, 2, size=25))))
         assert found.low is not None
         assert found.high is not None
         covered += found.low <= 10 <= found.high
     assert stats.binomtest(covered, 60, 0.95).pvalue > 0.01
-    assert median([4.0]).low is None
-    assert median([1.0, 2.0, 9.0]).value == 2.0
+    assert median(Units((4.0,))).low is None
+    assert median(Units((1.0, 2.0, 9.0))).value == 2.0
 
 
 def test_a_difference_is_a_share_of_the_reference() -> None:
-    found = difference([110.0, 111.0, 109.0, 110.0], [100.0, 101.0, 99.0, 100.0])
+    found = difference(Units((110.0, 111.0, 109.0, 110.0)), Units((100.0, 101.0, 99.0, 100.0)))
     assert found.value == pytest.approx(0.1)
     assert found.low is not None
     assert found.high is not None
     assert 0.05 < found.low < 0.1 < found.high < 0.15
-    assert difference([2.0], [1.0, 1.0]).low is None
-    assert difference([2.0], [1.0, 1.0]).value == 1.0
+    alone = difference(Units((2.0,)), Units((1.0, 1.0)))
+    assert (alone.value, alone.low) == (1.0, None)
 
 
 def test_rank_agreement_is_spearmans() -> None:
