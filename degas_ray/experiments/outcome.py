@@ -7,7 +7,7 @@ from typing import Any
 
 from degas_ray.config import Config
 from degas_ray.experiments.images import resolution_of
-from degas_ray.experiments.plan import Task
+from degas_ray.experiments.plan import Member, Task
 from degas_ray.experiments.rows import Row, plain_settings
 from degas_ray.scores import Scores
 from degas_ray.space import Genotype
@@ -80,6 +80,11 @@ def failed(base: Row, outcome: str, error: str, seconds: float, run: str) -> Row
 def shared(row: Row, task: Task) -> Row:
     """Return a training's row as that of ``task``, which is the same work."""
     return replace(row, group=task.member.group, member=task.member.name, training=task.training, seed=task.seed)
+
+
+def shared_search(row: Row, member: Member) -> Row:
+    """Return a search's row as that of ``member``, which is found by the same work."""
+    return replace(row, group=member.group, member=member.name)
 
 
 def _trial(study: Row, trial: TrialRow) -> Row:

@@ -66,6 +66,8 @@ class _Run:
     def __init__(self, experiment: Experiment, home: Path, watch: Watch) -> None:
         self._experiment, self._home, self._watch = experiment, home, watch
         self._rows = read_rows(experiment.results)
+        others = (file for file in sorted(experiment.results.parent.glob("*.parquet")) if file != experiment.results)
+        self._elsewhere = [row for file in others for row in read_rows(file) if row.kind in ("search", "training")]
         self._members = list(members_of(experiment))
         to_find = sum(bool(member.key) for member in self._members)
         self._total, self._done = to_find + planned_trainings(experiment), 0
@@ -73,23 +75,32 @@ class _Run:
     def run(self) -> list[Row]:
         for member in self._members:
             if member.key:
-                self._step(member.key, f"{member.group} {member.name}: {member.kind}", partial(self._find, member))
+                label = f"{member.group} {member.name}: {member.kind}"
+                self._step(
+                    member.key, label, partial(self._find, member), partial(outcome.shared_search, member=member)
+                )
         for name in self._experiment.trainings:
             found = _generators(self._experiment, name, self._members, self._rows)
             for task in tasks_of(self._experiment, name, found):
                 label = f"{task.member.group} {task.member.name}: {name}, seed {task.seed}"
-                self._step(task.key, label, partial(self._train, task), task)
+                self._step(task.key, label, partial(self._train, task), partial(outcome.shared, task=task))
         return self._rows
 
-    def _step(self, key: str, label: str, work: Callable[[], list[Row]], task: Task | None = None) -> None:
-        """Do one piece of work unless it is over, and keep its rows."""
+    def _step(self, key: str, label: str, work: Callable[[], list[Row]], share: Callable[[Row], Row]) -> None:
+        """Do one piece of work and keep its rows; where it was done for another group or experiment, its row is both's.
+
+        Args:
+            key: Of the work.
+            label: Shown.
+            work: Does it.
+            share: Makes the row of the same work this one's.
+        """
         self._watch.on_row(self._done, self._total, label)
-        done = finished(self._rows, key)
+        done = finished(self._rows, key) or finished(self._elsewhere, key)
         if done is None:
             self._keep(work())
-        elif task is not None and not any(_place(row) == _task_place(task) for row in self._rows):
-            # The same generator in another group, trained alike: its row stands for both.
-            self._keep([outcome.shared(done, task)])
+        elif done.kind != "study" and not any(_place(row) == _place(share(done)) for row in self._rows):
+            self._keep([share(done)])
         self._done += 1
         self._watch.on_row(self._done, self._total, label)
 

@@ -109,6 +109,27 @@ def test_the_same_work_in_two_groups_is_done_once(done: Path) -> None:
     assert [(r.key, r.run_id, r.fid) for r in one] == [(r.key, r.run_id, r.fid) for r in other]
 
 
+def test_the_same_work_in_two_experiments_is_done_once(done: Path, folder: Path, tmp_path: Path) -> None:
+    """Their results lie side by side, and the home of the first may be gone."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "tiny.parquet").write_bytes(done.read_bytes())
+    groups = {"found": TINY["generators"]["searched"], "drawn": TINY["generators"]["random"]}  # type: ignore[index]
+    tree = {**TINY, "generators": groups, "trainings": {"short": {"like": "proxy"}}, "scale": {}}
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    result = run("experiment", "run", "other", "--folder", tmp_path, "--home", tmp_path / "home", "--json", "--quiet")
+    assert result.exit_code == 0, result.stderr
+    assert not (tmp_path / "home" / "runs").exists()
+    names = {"searched": "found", "random": "drawn"}
+    wanted = {
+        (row.kind, names[row.group], row.member, "short" if row.training else "", row.genotype, row.fid)
+        for row in read_rows(done)
+        if row.group in names and row.training in ("", "proxy")
+    }
+    rows = read_rows(Path(json.loads(result.stdout)["results"]))
+    assert {(row.kind, row.group, row.member, row.training, row.genotype, row.fid) for row in rows} == wanted
+    assert len(rows) == len(wanted) == 2 + 4
+
+
 def test_a_finished_experiment_computes_nothing_again(done: Path, folder: Path) -> None:
     before = done.read_bytes()
     runs = sorted(path.name for path in (folder / "home" / "runs").iterdir())
