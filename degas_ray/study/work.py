@@ -164,7 +164,7 @@ def search_work(config: Config, pack: Pack, place: Place, *, seed: int) -> Found
         pack,
         seed=seed,
         pruning=config.prune,
-        attempt=_attempt(config, pack, place) if config.search.paths == "sampled" else None,
+        attempt=make_try(config, pack, place.home, place.should_stop) if config.search.paths == "sampled" else None,
         resume=load_latest(place.folder / "search", "search"),
         on_progress=place.watch("search", config.search.checkpoint_seconds),
         should_stop=place.should_stop,
@@ -188,18 +188,20 @@ def try_config(config: Config) -> TrainConfig:
     return config.proxy.model_copy(update={"steps": config.search.try_steps, **plain})
 
 
-def _attempt(config: Config, pack: Pack, place: Place) -> Callable[[Genotype, int], float]:
-    """Return what tries a network: a short adversarial training, and the kernel distance of a few samples.
+def make_try(
+    config: Config, pack: Pack, home: Path, should_stop: ShouldStop = never
+) -> Callable[[str | Genotype, int], float]:
+    """Return what tries a network with a seed: a short adversarial training, and the kernel distance of a few samples.
 
     That distance is unbiased, however few they are. A training that diverges is infinitely far.
     """
     brief = try_config(config)
-    extractor, reference = judge(config.scores, pack, place.home, pick_device(config.search.device))
+    extractor, reference = judge(config.scores, pack, home, pick_device(config.search.device))
 
-    def attempt(genotype: Genotype, seed: int) -> float:
-        generator = build_generator(genotype, brief, pack.resolution, seed=derive(seed, "weights"))
+    def attempt(what: str | Genotype, seed: int) -> float:
+        generator = build_generator(what, brief, pack.resolution, seed=derive(seed, "weights"))
         try:
-            train(brief, generator, pack, seed=seed, should_stop=place.should_stop)
+            train(brief, generator, pack, seed=seed, should_stop=should_stop)
         except DivergedError:
             return math.inf
         images = generate(generator, config.search.samples, seed=derive(seed, "samples"), batch=config.scores.batch)
