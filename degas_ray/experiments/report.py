@@ -2,7 +2,7 @@
 
 import json
 import statistics as plain
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from degas_ray import figures
-from degas_ray.config import Config, from_tree
+from degas_ray.config import Config, SearchConfig, from_tree
 from degas_ray.experiments import statistics
 from degas_ray.experiments.files import FULL, Experiment
 from degas_ray.experiments.plan import planned_trainings
@@ -20,7 +20,7 @@ from degas_ray.figures import tables
 from degas_ray.figures.strips import Strip, strips
 from degas_ray.scores import Scores
 from degas_ray.search import unlearnt
-from degas_ray.space import Space
+from degas_ray.space import Genotype, Space
 from degas_ray.study.importance import importance
 from degas_ray.study.store import Row as TrialRow
 
@@ -38,6 +38,7 @@ GROUPS = (
 )
 CLAIMS = ("better", "than", "training", "difference", "verdict")
 RANKS = ("by", "against", "generators", "Spearman", "95 % interval", "distances moved")
+KEPT = ("group", "n", "genotypes", *statistics.FAMILIES)
 FOUND = ("group", "member", "genotype", "decided", "skip share", "margin", "hours")
 SIZES: dict[statistics.Quantity, str] = {"parameters": "parameters", "macs": "multiply-adds"}
 SO_FAR = (
@@ -138,6 +139,8 @@ def report_on(experiment: Experiment) -> Report:
     searches = [row for row in rows if row.kind in ("search", "study")]
     if searches:
         shown.append(("What was found", [_found(row) for row in searches], FOUND))
+        if made_of := list(_kept(experiment, searches)):
+            shown.append(("What it is made of, and by chance", made_of, KEPT))
     ranks = list(_ranks(experiment, rows))
     if ranks:
         shown.append(("How alike the same generators are ranked", ranks, RANKS))
@@ -332,21 +335,46 @@ def _moved(first: Sequence[Row], second: Sequence[Row]) -> str | None:
     return f"{100 * share.value:+.1f} % {_interval(share, '{:+.1f}', 100)}"
 
 
-def _stability(experiment: Experiment, rows: Sequence[Row]) -> Iterator[str]:
+@dataclass(frozen=True)
+class _Alike:
+    """The genotypes of one group with one ``n``, and the search settings that they are of."""
+
+    group: str
+    n: int
+    texts: tuple[str, ...]
+    search: SearchConfig
+    by_chance: Callable[[int], Genotype]
+
+
+def _alike(experiment: Experiment, rows: Sequence[Row]) -> Iterator[_Alike]:
     for name in experiment.generators:
         own = [row for row in rows if row.group == name and row.kind in ("search", "study") and row.genotype]
         for n in sorted({row.n for row in own}):
             config = _config(own[0])
             search = config.search.model_copy(update={"n": n})
-            space = Space(n, search.normal_ops, search.upsample_ops)
-            texts = [row.genotype for row in own if row.n == n]
-            found = statistics.stability(texts, space, unlearnt(search, config.prune))
-            if found is not None:
-                yield (
-                    f"{found.count} genotypes of {name} (n = {n}) agree in {100 * found.agreement:.0f} % of their "
-                    f"choices; those of searches that learn nothing do in {100 * found.chance:.0f} % "
-                    f"(p = {found.p_value:.2g})."
-                )
+            texts = tuple(row.genotype for row in own if row.n == n)
+            yield _Alike(name, n, texts, search, unlearnt(search, config.prune))
+
+
+def _kept(experiment: Experiment, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    """Yield which operations the genotypes of each group have, of those that keep a map's size or enlarge it."""
+    for own in _alike(experiment, rows):
+        if len(own.texts) > 1:
+            shares = statistics.kept(own.texts, own.by_chance)
+            cells = {family: f"{100 * share:.0f} % ({100 * chance:.0f})" for family, (share, chance) in shares.items()}
+            yield {"group": own.group, "n": own.n, "genotypes": len(own.texts), **cells}
+
+
+def _stability(experiment: Experiment, rows: Sequence[Row]) -> Iterator[str]:
+    for own in _alike(experiment, rows):
+        space = Space(own.n, own.search.normal_ops, own.search.upsample_ops)
+        found = statistics.stability(own.texts, space, own.by_chance)
+        if found is not None:
+            yield (
+                f"{found.count} genotypes of {own.group} (n = {own.n}) agree in {100 * found.agreement:.0f} % of their "
+                f"choices; those of searches that learn nothing do in {100 * found.chance:.0f} % "
+                f"(p = {found.p_value:.2g})."
+            )
 
 
 def _importance(experiment: Experiment, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:

@@ -22,6 +22,7 @@ RESAMPLES = 9999
 RANK_RESAMPLES = 2000  # ranks are slow to resample
 LEVEL = 0.95
 CHANCE_DRAWS = 2000
+KEPT_DRAWS = 500  # of each group, for the shares that chance keeps
 FEWEST_RANKED = 4  # generators, below which ranks say nothing
 
 
@@ -216,6 +217,47 @@ def stability(texts: Sequence[str], space: Space, by_chance: Callable[[int], Gen
     drawn = [_agreement([_choices(by_chance(int(seed)), targets) for seed in row]) for row in seeds]
     as_much = sum(value >= agreement for value in drawn)
     return Stability(agreement, float(np.mean(drawn)), (1 + as_much) / (1 + CHANCE_DRAWS), len(texts))
+
+
+# What each family of operations is known by; the first that fits a name is meant.
+FAMILIES = {
+    "skip_connect": ("skip_",),
+    "pooling": ("_pool_",),
+    "separable, dilated": ("sep_", "dil_"),
+    "up_conv": ("up_conv_",),
+    "deconv": ("deconv_",),
+    "conv": ("conv_",),
+}
+
+
+def kept(texts: Sequence[str], by_chance: Callable[[int], Genotype]) -> dict[str, tuple[float, float]]:
+    """Return which families of operations genotypes are made of.
+
+    Args:
+        texts: Genotypes.
+        by_chance: Draws a genotype by seed, as a search would find it that learns nothing.
+
+    Returns:
+        For each family its share of the operations of its kind, those that keep a map's size or those that enlarge it,
+        and its share by chance.
+    """
+    seeds = np.random.default_rng(0).integers(0, 2**62, size=KEPT_DRAWS)
+    found = _shares([Genotype.parse(text) for text in texts])
+    chance = _shares([by_chance(int(seed)) for seed in seeds])
+    return {family: (found.get(family, 0.0), chance.get(family, 0.0)) for family in FAMILIES}
+
+
+def _shares(genotypes: Sequence[Genotype]) -> dict[str, float]:
+    edges = [edge for genotype in genotypes for feature_map in genotype.maps for edge in feature_map.inputs]
+    shares: dict[str, float] = {}
+    for enlarging in (False, True):
+        families = [_family(edge.op) for edge in edges if (edge.stride > 1) is enlarging]
+        shares |= {family: families.count(family) / len(families) for family in families}
+    return shares
+
+
+def _family(op: str) -> str:
+    return next(family for family, parts in FAMILIES.items() if any(part in op for part in parts))
 
 
 def _agreement(chosen: Sequence[Sequence[str]]) -> float:

@@ -11,7 +11,9 @@ from degas_ray.experiments.counting import macs_of
 from degas_ray.experiments.rows import Row
 from degas_ray.experiments.statistics import (
     Units,
+    _family,
     difference,
+    kept,
     median,
     noise,
     paired_difference,
@@ -21,7 +23,7 @@ from degas_ray.experiments.statistics import (
 )
 from degas_ray.figures import save
 from degas_ray.figures.strips import Strip, strips
-from degas_ray.space import PUBLISHED, Space
+from degas_ray.space import NORMAL_OPS, PUBLISHED, UPSAMPLE_OPS, Space
 
 
 def row(member: str, fid: float | None, *, group: str = "g", seed: int = 0, genotype: str = "") -> Row:
@@ -120,6 +122,37 @@ def test_stability_against_chance() -> None:
     assert drawn is not None
     assert drawn.p_value > 0.01
     assert stability([str(space.random(0))], space, space.random) is None
+
+
+def test_what_genotypes_are_made_of_by_hand_and_by_chance() -> None:
+    """Of 9 operations that keep the size 2 are plain convolutions, 2 pools, 4 separable or dilated, 1 a skip."""
+    space = Space(1)
+    found = kept([str(PUBLISHED["degas-stl10"])], space.random)
+    # N: sep5, avg_pool, conv3. U: up3 + up3, deconv4, up3 + up1.
+    assert {family: share for family, (share, _) in found.items()} == {
+        "skip_connect": 0,
+        "pooling": 1 / 3,
+        "separable, dilated": 1 / 3,
+        "conv": 1 / 3,
+        "up_conv": 4 / 5,
+        "deconv": 1 / 5,
+    }
+    for family, share in {
+        "skip_connect": 1 / 9,
+        "pooling": 2 / 9,
+        "separable, dilated": 4 / 9,
+        "up_conv": 1 / 2,
+    }.items():
+        assert found[family][1] == pytest.approx(share, abs=0.04)
+    assert sum(found[family][1] for family in ("up_conv", "deconv")) == pytest.approx(1)
+
+
+def test_every_operation_has_a_family_of_its_kind() -> None:
+    for ops, families in (
+        (NORMAL_OPS, {"skip_connect", "pooling", "separable, dilated", "conv"}),
+        (UPSAMPLE_OPS, {"up_conv", "deconv"}),
+    ):
+        assert {_family(op) for op in ops} == families
 
 
 def test_counting_sees_backward_passes_and_gradients_of_gradients() -> None:
