@@ -41,6 +41,11 @@ RANKS = ("by", "against", "generators", "Spearman", "95 % interval", "distances 
 KEPT = ("group", "n", "genotypes", *statistics.FAMILIES)
 FOUND = ("group", "member", "genotype", "decided", "skip share", "margin", "hours")
 SIZES: dict[statistics.Quantity, str] = {"parameters": "parameters", "macs": "multiply-adds"}
+BY_CHANCE = (
+    "In the figure a dot is a pair of genotypes and a bar the mean over all pairs; 'by chance', 95 % of such means lie "
+    "on the line."
+)
+AGREEMENT = "share of equal choices of two genotypes"
 SO_FAR = (
     "What became of every claim: by how much the median distance of the first lies above that of the second, with its "
     "95 % interval. Below zero throughout, the claim holds."
@@ -147,7 +152,17 @@ def report_on(experiment: Experiment) -> Report:
     claims = tuple(_decided(experiment, rows))
     if claims:
         shown.append(("Is it so?", list(claims), CLAIMS))
-    sentences += [*_noise(experiment, rows), *_settings_against_chance(experiment, rows), *_stability(experiment, rows)]
+    sentences += [*_noise(experiment, rows), *_settings_against_chance(experiment, rows)]
+    for alike, share in _stability(experiment, rows):
+        sentences.append(
+            f"{share.count} genotypes of {alike.group} (n = {alike.n}) agree in {100 * share.agreement:.0f} % of their "
+            f"choices; those of searches that learn nothing do in {100 * share.chance:.0f} % (p = {share.p_value:.2g})."
+        )
+        if not experiment.trainings:
+            distance = AGREEMENT
+            drawn += _agreement(alike, share)
+    if distance == AGREEMENT:
+        sentences.append(BY_CHANCE)
     importances = list(_importance(experiment, rows))
     if importances:
         shown.append(("Share of the distance's variance, by fANOVA", importances, ("group", "setting", "share")))
@@ -365,16 +380,19 @@ def _kept(experiment: Experiment, rows: Sequence[Row]) -> Iterator[dict[str, Any
             yield {"group": own.group, "n": own.n, "genotypes": len(own.texts), **cells}
 
 
-def _stability(experiment: Experiment, rows: Sequence[Row]) -> Iterator[str]:
+def _stability(experiment: Experiment, rows: Sequence[Row]) -> Iterator[tuple[_Alike, statistics.Stability]]:
     for own in _alike(experiment, rows):
         space = Space(own.n, own.search.normal_ops, own.search.upsample_ops)
         found = statistics.stability(own.texts, space, own.by_chance)
         if found is not None:
-            yield (
-                f"{found.count} genotypes of {own.group} (n = {own.n}) agree in {100 * found.agreement:.0f} % of their "
-                f"choices; those of searches that learn nothing do in {100 * found.chance:.0f} % "
-                f"(p = {found.p_value:.2g})."
-            )
+            yield own, found
+
+
+def _agreement(own: _Alike, found: statistics.Stability) -> Iterator[Strip]:
+    """Yield what a figure shows of searches alone: each pair's share, and what is likely by chance."""
+    panel = f"{own.group} (n = {own.n})"
+    yield Strip(panel, "pairs found", found.pairs, found.agreement)
+    yield Strip(panel, "by chance", (found.chance,), found.chance, found.chance_low, found.chance_high)
 
 
 def _importance(experiment: Experiment, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:

@@ -52,12 +52,18 @@ class Stability:
         chance: The same for genotypes drawn by chance.
         p_value: How often as many of those agree as much.
         count: Genotypes.
+        pairs: The share of each pair.
+        chance_low: Below this the mean share by chance lies in one of forty draws.
+        chance_high: Above this.
     """
 
     agreement: float
     chance: float
     p_value: float
     count: int
+    pairs: tuple[float, ...]
+    chance_low: float
+    chance_high: float
 
 
 @dataclass(frozen=True)
@@ -212,11 +218,14 @@ def stability(texts: Sequence[str], space: Space, by_chance: Callable[[int], Gen
     if len(texts) < 2:
         return None
     targets = [name for name, entering in space.inputs().items() if len(entering) > 1]
-    agreement = _agreement([_choices(Genotype.parse(text), targets) for text in texts])
+    pairs = _agreements([_choices(Genotype.parse(text), targets) for text in texts])
+    agreement = float(np.mean(pairs))
     seeds = np.random.default_rng(0).integers(0, 2**62, size=(CHANCE_DRAWS, len(texts)))
-    drawn = [_agreement([_choices(by_chance(int(seed)), targets) for seed in row]) for row in seeds]
-    as_much = sum(value >= agreement for value in drawn)
-    return Stability(agreement, float(np.mean(drawn)), (1 + as_much) / (1 + CHANCE_DRAWS), len(texts))
+    drawn = [float(np.mean(_agreements([_choices(by_chance(int(seed)), targets) for seed in row]))) for row in seeds]
+    as_much = sum(value >= agreement - 1e-9 for value in drawn)  # equal shares, however they were rounded
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+    p_value = (1 + as_much) / (1 + CHANCE_DRAWS)
+    return Stability(agreement, float(np.mean(drawn)), p_value, len(texts), tuple(pairs), low, high)
 
 
 # What each family of operations is known by; the first that fits a name is meant.
@@ -260,8 +269,8 @@ def _family(op: str) -> str:
     return next(family for family, parts in FAMILIES.items() if any(part in op for part in parts))
 
 
-def _agreement(chosen: Sequence[Sequence[str]]) -> float:
-    return float(np.mean([[a == b for a, b in zip(*pair, strict=True)] for pair in combinations(chosen, 2)]))
+def _agreements(chosen: Sequence[Sequence[str]]) -> list[float]:
+    return [float(np.mean([a == b for a, b in zip(*pair, strict=True)])) for pair in combinations(chosen, 2)]
 
 
 def _choices(genotype: Genotype, with_residual: Container[str]) -> list[str]:

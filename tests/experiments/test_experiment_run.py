@@ -359,8 +359,12 @@ def test_strategies_have_about_the_same_total_cost_and_the_default_the_least() -
 
 def test_an_experiment_of_searches_alone_is_reported() -> None:
     report = report_on(load_experiment(Path(__file__).parents[2] / "experiments" / "laptop" / "stability.yaml"))
-    assert [heading for heading, _, _ in report.tables] == ["What was found"]
-    assert report.figure() is None
+    assert [heading for heading, _, _ in report.tables] == ["What was found", "What it is made of, and by chance"]
+    figure = report.figure()
+    assert figure is not None
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["fashion (n = 1)", "photos (n = 1)"]
+    pairs, by_chance = figure.axes[0].collections
+    assert (len(pairs.get_offsets()), len(by_chance.get_offsets())) == (15, 1)  # of six genotypes
 
 
 def test_a_page_begins_with_what_became_of_every_claim(tmp_path: Path) -> None:

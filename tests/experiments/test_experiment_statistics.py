@@ -111,7 +111,8 @@ def test_stability_against_chance() -> None:
     space = Space(1)
     same = stability([str(PUBLISHED["degas-cifar10"])] * 3, space, space.random)
     assert same is not None
-    assert (same.agreement, same.count) == (1.0, 3)
+    assert (same.agreement, same.count, same.pairs) == (1.0, 3, (1.0, 1.0, 1.0))
+    assert same.chance_low < same.chance < same.chance_high < 1
     assert same.p_value < 0.001
     # Six direct operations; three residual inputs, since a normal map of n = 1 has none to choose.
     inputs = space.inputs()
