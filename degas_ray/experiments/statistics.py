@@ -6,7 +6,6 @@ what was drawn independently: the generators, or the seeds where a group has one
 
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -21,7 +20,8 @@ Quantity = Literal["fid", "parameters", "macs"]
 RESAMPLES = 9999
 RANK_RESAMPLES = 2000  # ranks are slow to resample
 LEVEL = 0.95
-CHANCE_DRAWS = 2000
+CHANCE_POOL = 2000  # genotypes drawn by chance, of which groups are put together
+CHANCE_DRAWS = 2000  # groups
 KEPT_DRAWS = 500  # of each group, for the shares that chance keeps
 FEWEST_RANKED = 4  # generators, below which ranks say nothing
 
@@ -218,14 +218,23 @@ def stability(texts: Sequence[str], space: Space, by_chance: Callable[[int], Gen
     if len(texts) < 2:
         return None
     targets = [name for name, entering in space.inputs().items() if len(entering) > 1]
-    pairs = _agreements([_choices(Genotype.parse(text), targets) for text in texts])
-    agreement = float(np.mean(pairs))
-    seeds = np.random.default_rng(0).integers(0, 2**62, size=(CHANCE_DRAWS, len(texts)))
-    drawn = [float(np.mean(_agreements([_choices(by_chance(int(seed)), targets) for seed in row]))) for row in seeds]
-    as_much = sum(value >= agreement - 1e-9 for value in drawn)  # equal shares, however they were rounded
+    pairs = _agreements(np.array([_choices(Genotype.parse(text), targets) for text in texts]))
+    draw = np.random.default_rng(0)
+    pool = np.array([_choices(by_chance(int(seed)), targets) for seed in draw.integers(0, 2**62, size=CHANCE_POOL)])
+    groups = (draw.choice(CHANCE_POOL, size=len(texts), replace=False) for _ in range(CHANCE_DRAWS))
+    drawn = np.array([_agreements(pool[group]).mean() for group in groups])
+    agreement = pairs.mean()
+    as_much = int((drawn >= agreement - 1e-9).sum())  # equal shares, however they were rounded
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
-    p_value = (1 + as_much) / (1 + CHANCE_DRAWS)
-    return Stability(agreement, float(np.mean(drawn)), p_value, len(texts), tuple(pairs), low, high)
+    return Stability(
+        agreement=float(agreement),
+        chance=float(drawn.mean()),
+        p_value=(1 + as_much) / (1 + CHANCE_DRAWS),
+        count=len(texts),
+        pairs=tuple(pairs.tolist()),
+        chance_low=low,
+        chance_high=high,
+    )
 
 
 # What each family of operations is known by; the first that fits a name is meant.
@@ -269,8 +278,10 @@ def _family(op: str) -> str:
     return next(family for family, parts in FAMILIES.items() if any(part in op for part in parts))
 
 
-def _agreements(chosen: Sequence[Sequence[str]]) -> list[float]:
-    return [float(np.mean([a == b for a, b in zip(*pair, strict=True)])) for pair in combinations(chosen, 2)]
+def _agreements(chosen: NDArray[np.str_]) -> NDArray[np.float64]:
+    """Return the share of equal choices of each pair of rows."""
+    first, second = np.triu_indices(len(chosen), 1)
+    return np.asarray((chosen[first] == chosen[second]).mean(1))
 
 
 def _choices(genotype: Genotype, with_residual: Container[str]) -> list[str]:
