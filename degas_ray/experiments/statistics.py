@@ -18,7 +18,7 @@ from degas_ray.space import Genotype, Space
 Quantity = Literal["fid", "parameters", "macs"]
 
 RESAMPLES = 9999
-RANK_RESAMPLES = 2000  # ranks are slow to resample
+RANK_RESAMPLES = 2000
 LEVEL = 0.95
 CHANCE_POOL = 2000  # genotypes drawn by chance, of which groups are put together
 CHANCE_DRAWS = 2000  # groups
@@ -158,13 +158,12 @@ def rank_agreement(first: Sequence[Row], second: Sequence[Row], by: Quantity = "
         (x, y),
         _spearman,
         paired=True,
-        vectorized=False,
         n_resamples=RANK_RESAMPLES,
         confidence_level=LEVEL,
         method="percentile",
         random_state=np.random.default_rng(0),
     ).confidence_interval
-    return Estimate(_spearman(x, y), float(found.low), float(found.high), len(shared))
+    return Estimate(float(_spearman(x, y)), float(found.low), float(found.high), len(shared))
 
 
 def paired_difference(first: Sequence[Row], second: Sequence[Row]) -> Estimate | None:
@@ -302,7 +301,9 @@ def _by_generator(rows: Sequence[Row], quantity: Quantity = "fid") -> dict[str, 
     return {key: float(np.mean(values)) for key, values in found.items()}
 
 
-def _spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    if len(set(x.tolist())) == 1 or len(set(y.tolist())) == 1:
-        return 0.0
-    return float(stats.spearmanr(x, y).statistic)
+def _spearman(x: NDArray[np.float64], y: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+    """Return the correlation of ranks along an axis; 0 where all are equal."""
+    a, b = (stats.rankdata(values, axis=axis) for values in (x, y))
+    a, b = (ranks - ranks.mean(axis, keepdims=True) for ranks in (a, b))
+    scale = np.sqrt((a * a).sum(axis) * (b * b).sum(axis))
+    return np.asarray((a * b).sum(axis) / np.where(scale > 0, scale, 1))

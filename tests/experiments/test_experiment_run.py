@@ -377,3 +377,13 @@ def test_a_page_begins_with_what_became_of_every_claim(tmp_path: Path) -> None:
     assert len(lines) == sum(len(experiment.claims) for experiment in experiments)
     assert [("caveat" in line, "photos" in line) for line in lines] == [(False, False)] * 5 + [(True, True)] * 7
     assert ["**Caveat:**" in section for section in sections] == [False, True]
+
+
+@pytest.mark.slow
+def test_the_evidence_in_the_docs_is_what_the_rows_say(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    result = run("experiment", "report", "--folder", root / "experiments", "--out", tmp_path / "evidence.md")
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "evidence.md").read_text() == (root / "docs" / "evidence.md").read_text()
+    drawn = {file.name for file in (tmp_path / "evidence").iterdir()}
+    assert drawn == {file.name for file in (root / "docs" / "evidence").iterdir()}
