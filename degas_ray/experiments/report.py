@@ -2,7 +2,7 @@
 
 import json
 import statistics as plain
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,25 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from degas_ray import figures
-from degas_ray.config import Config, SearchConfig, from_tree
 from degas_ray.experiments import statistics
 from degas_ray.experiments.files import FULL, Experiment
+from degas_ray.experiments.found import (
+    AGREEMENT,
+    BY_CHANCE,
+    FOUND,
+    KEPT,
+    alike,
+    found_line,
+    kept_line,
+    likeness_sentence,
+    likeness_strips,
+)
 from degas_ray.experiments.plan import planned_trainings
-from degas_ray.experiments.rows import Row
+from degas_ray.experiments.rows import Row, config_of
 from degas_ray.experiments.run import current_rows
 from degas_ray.figures import tables
 from degas_ray.figures.strips import Strip, strips
 from degas_ray.scores import Scores
-from degas_ray.search import unlearnt
-from degas_ray.space import Genotype, Space
 from degas_ray.study.importance import importance
 from degas_ray.study.store import Row as TrialRow
 
@@ -38,14 +46,7 @@ GROUPS = (
 )
 CLAIMS = ("better", "than", "training", "difference", "verdict")
 RANKS = ("by", "against", "generators", "Spearman", "95 % interval", "distances moved")
-KEPT = ("group", "n", "genotypes", *statistics.FAMILIES)
-FOUND = ("group", "member", "genotype", "decided", "skip share", "margin", "hours")
 SIZES: dict[statistics.Quantity, str] = {"parameters": "parameters", "macs": "multiply-adds"}
-BY_CHANCE = (
-    "In the figure a dot is a pair of genotypes and a bar the mean over all pairs; 'by chance', 95 % of such means lie "
-    "on the line."
-)
-AGREEMENT = "share of equal choices of two genotypes"
 SO_FAR = (
     "What became of every claim: by how much the median distance of the first lies above that of the second, with its "
     "95 % interval. Below zero throughout, the claim holds."
@@ -143,9 +144,10 @@ def report_on(experiment: Experiment) -> Report:
         sentences.append(INTERVALS)
     searches = [row for row in rows if row.kind in ("search", "study")]
     if searches:
-        shown.append(("What was found", [_found(row) for row in searches], FOUND))
-        if made_of := list(_kept(experiment, searches)):
-            shown.append(("What it is made of, and by chance", made_of, KEPT))
+        shown.append(("What was found", [found_line(row) for row in searches], FOUND))
+    compared = [(group, share) for group in alike(experiment, searches) if (share := group.stability()) is not None]
+    if compared:
+        shown.append(("What it is made of, and by chance", [kept_line(group) for group, _ in compared], KEPT))
     ranks = list(_ranks(experiment, rows))
     if ranks:
         shown.append(("How alike the same generators are ranked", ranks, RANKS))
@@ -153,15 +155,12 @@ def report_on(experiment: Experiment) -> Report:
     if claims:
         shown.append(("Is it so?", list(claims), CLAIMS))
     sentences += [*_noise(experiment, rows), *_settings_against_chance(experiment, rows)]
-    for alike, share in _stability(experiment, rows):
-        sentences.append(
-            f"{share.count} genotypes of {alike.group} (n = {alike.n}) agree in {100 * share.agreement:.0f} % of their "
-            f"choices; those of searches that learn nothing do in {100 * share.chance:.0f} % (p = {share.p_value:.2g})."
-        )
+    for group, share in compared:
+        sentences.append(likeness_sentence(group, share))
         if not experiment.trainings:
-            distance = AGREEMENT
-            drawn += _agreement(alike, share)
-    if distance == AGREEMENT:
+            drawn += likeness_strips(group, share)
+    if drawn and not experiment.trainings:
+        distance = AGREEMENT
         sentences.append(BY_CHANCE)
     importances = list(_importance(experiment, rows))
     if importances:
@@ -267,18 +266,6 @@ def _measured(rows: Sequence[Row]) -> str:
     )
 
 
-def _found(row: Row) -> dict[str, Any]:
-    return {
-        "group": row.group,
-        "member": row.member,
-        "genotype": row.genotype or row.outcome,
-        "decided": f"{100 * (1 - row.entropy_end):.0f} %" if row.entropy_end is not None else None,
-        "skip share": row.skip_share,
-        "margin": row.margin,
-        "hours": row.seconds / 3600,
-    }
-
-
 def _decided(experiment: Experiment, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
     """Yield what the rows say of each claim: it holds, it does not, or it cannot be told."""
     for claim in experiment.claims:
@@ -350,51 +337,6 @@ def _moved(first: Sequence[Row], second: Sequence[Row]) -> str | None:
     return f"{100 * share.value:+.1f} % {_interval(share, '{:+.1f}', 100)}"
 
 
-@dataclass(frozen=True)
-class _Alike:
-    """The genotypes of one group with one ``n``, and the search settings that they are of."""
-
-    group: str
-    n: int
-    texts: tuple[str, ...]
-    search: SearchConfig
-    by_chance: Callable[[int], Genotype]
-
-
-def _alike(experiment: Experiment, rows: Sequence[Row]) -> Iterator[_Alike]:
-    for name in experiment.generators:
-        own = [row for row in rows if row.group == name and row.kind in ("search", "study") and row.genotype]
-        for n in sorted({row.n for row in own}):
-            config = _config(own[0])
-            search = config.search.model_copy(update={"n": n})
-            texts = tuple(row.genotype for row in own if row.n == n)
-            yield _Alike(name, n, texts, search, unlearnt(search, config.prune))
-
-
-def _kept(experiment: Experiment, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
-    """Yield which operations the genotypes of each group have, of those that keep a map's size or enlarge it."""
-    for own in _alike(experiment, rows):
-        if len(own.texts) > 1:
-            shares = statistics.kept(own.texts, own.by_chance)
-            cells = {family: f"{100 * share:.0f} % ({100 * chance:.0f})" for family, (share, chance) in shares.items()}
-            yield {"group": own.group, "n": own.n, "genotypes": len(own.texts), **cells}
-
-
-def _stability(experiment: Experiment, rows: Sequence[Row]) -> Iterator[tuple[_Alike, statistics.Stability]]:
-    for own in _alike(experiment, rows):
-        space = Space(own.n, own.search.normal_ops, own.search.upsample_ops)
-        found = statistics.stability(own.texts, space, own.by_chance)
-        if found is not None:
-            yield own, found
-
-
-def _agreement(own: _Alike, found: statistics.Stability) -> Iterator[Strip]:
-    """Yield what a figure shows of searches alone: each pair's share, and what is likely by chance."""
-    panel = f"{own.group} (n = {own.n})"
-    yield Strip(panel, "pairs found", found.pairs, found.agreement)
-    yield Strip(panel, "by chance", (found.chance,), found.chance, found.chance_low, found.chance_high)
-
-
 def _importance(experiment: Experiment, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
     for study in (row for row in rows if row.kind == "study"):
         trials = [row for row in rows if row.kind == "trial" and row.key.startswith(f"{study.key}-")]
@@ -405,7 +347,7 @@ def _importance(experiment: Experiment, rows: Sequence[Row]) -> Iterator[dict[st
             for row in trials
             if row.fid is not None
         ]
-        for key, share in importance(scored, _config(study)).items():
+        for key, share in importance(scored, config_of(study)).items():
             yield {"group": f"{study.group} {study.member}", "setting": key, "share": share}
 
 
@@ -427,7 +369,3 @@ def _settings_against_chance(experiment: Experiment, rows: Sequence[Row]) -> Ite
                 f"{100 * by_settings:.1f} % (standard deviation); {len(same)} trainings of {name}, all of one setting, "
                 f"by {100 * by_chance:.1f} %: {ending}, so read the shares of fANOVA accordingly."
             )
-
-
-def _config(row: Row) -> Config:
-    return from_tree(json.loads(row.settings))

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from degas_ray.config import Config
+from degas_ray.config import Config, from_tree
 from degas_ray.errors import InputError
 from degas_ray.files import write_bytes
 
@@ -166,6 +166,11 @@ def training_key(config: Config, what: str) -> str:
         what: The genotype's text, or a generator's name.
     """
     return _key(f"training {what}", config, "full", "scores")
+
+
+def config_of(row: Row) -> Config:
+    """Return the settings that a row keeps."""
+    return from_tree(json.loads(row.settings))
 
 
 def plain_settings(config: Config) -> str:

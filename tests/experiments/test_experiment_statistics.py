@@ -8,17 +8,15 @@ import pytest
 from scipy import stats
 
 from degas_ray.experiments.counting import macs_of
+from degas_ray.experiments.likeness import _family, kept, stability
 from degas_ray.experiments.rows import Row
 from degas_ray.experiments.statistics import (
     Units,
-    _family,
     difference,
-    kept,
     median,
     noise,
     paired_difference,
     rank_agreement,
-    stability,
     units,
 )
 from degas_ray.figures import save
