@@ -79,7 +79,7 @@ def failed(base: Row, outcome: str, error: str, seconds: float, run: str) -> Row
 
 def shared(row: Row, task: Task) -> Row:
     """Return a training's row as that of ``task``, which is the same work."""
-    return replace(row, group=task.member.group, member=task.member.name, training=task.training, seed=task.seed)
+    return replace(shared_search(row, task.member), training=task.training, seed=task.seed)
 
 
 def shared_search(row: Row, member: Member) -> Row:
