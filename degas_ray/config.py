@@ -114,7 +114,7 @@ class PruneConfig(Section):
 class TrainConfig(Section):
     """Adversarial training of one generator; ``proxy`` (short, a judge) and ``full`` (the result) are two of these."""
 
-    framework: Literal["ctgan", "wgan-gp", "sngan", "cagan"] = "ctgan"
+    framework: Literal["ctgan", "wgan-gp", "sngan", "cagan", "r3gan"] = "ctgan"
     supervised: bool = Field(False, description="conditional BN and an auxiliary classifier; needs labels")
     width: Count = Field(32, description="channels of the generator")
     critic_width: Count = Field(32, description="channels of the critic")
@@ -127,8 +127,13 @@ class TrainConfig(Section):
     lr: Positive = Field(1e-3, description="Adam rate of the generator (paper: 2e-4)")
     critic_lr: Positive = Field(1e-3, description="Adam rate of the critic (paper: 2e-4)")
     betas: Betas = (0.0, 0.9)
-    decay: Literal["linear", "none"] = Field("linear", description="of both rates, to zero at the last step")
+    beta2_end: Annotated[float, Field(ge=0, lt=1)] | None = Field(None, description="Adam's beta2 at the end of decay")
+    decay: Literal["linear", "cosine", "none"] = Field("linear", description="how what has an end moves towards it")
+    decay_to: Fraction = Field(0.0, description="share of both rates that is left at the end of decay")
     gradient_penalty: NonNegative = Field(10.0, description="weight of GP")
+    gamma: NonNegative = Field(1.0, description="weight of the slopes' squares on real and generated images (r3gan)")
+    gamma_end: NonNegative | None = Field(None, description="that weight at the end of decay; null: the same")
+    penalty: Literal["exact", "approximate"] = Field("exact", description="of r3gan: slopes, or finite differences")
     consistency: NonNegative = Field(2.0, description="weight of CT")
     consistency_features: NonNegative = Field(0.1, description="share of the features' distance in CT")
     consistency_margin: NonNegative = Field(0.0, description="M of CT")

@@ -1,11 +1,11 @@
 """The critic of WGAN-GP and CT-GAN: residual blocks without normalisation, dropout, global pooling.
 
-A pass can be run in three ways (:class:`Forward`, :class:`Record`, :class:`Tangent`): as usual; remembering which units
-were on; or as the linear map that the critic is while those units stay on. The last makes the gradient penalty cheap.
+How a pass treats its units is handed in (:class:`Forward`): the gradient penalties run the same network in ways of
+their own (:mod:`degas_ray.gan.slopes`).
 """
 
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -40,9 +40,13 @@ class Forward:
         """Return the positive part."""
         return F.relu(x)
 
-    def bias(self, bias: Tensor | None) -> Tensor | None:
-        """Return the bias to use."""
-        return bias
+    def conv(self, x: Tensor, layer: nn.Conv2d, stride: int = 1, padding: int = 0) -> Tensor:
+        """Convolve ``x`` with the weights of ``layer``; its own stride and padding do not count."""
+        return F.conv2d(x, layer.weight, layer.bias, stride, padding)
+
+    def linear(self, x: Tensor, layer: nn.Linear) -> Tensor:
+        """Apply ``layer`` to ``x`` [N, inputs]."""
+        return F.linear(x, layer.weight, layer.bias)
 
     def dropout(self, x: Tensor, rate: float) -> Tensor:
         """Drop units of ``x`` at ``rate`` and scale up the others."""
@@ -52,49 +56,6 @@ class Forward:
         """Draw 0 or 1 / (1 - rate) in the shape and layout of ``x``."""
         # Twice as fast on a CPU as bernoulli_.
         return uniform_like(x, self.noise).ge_(rate).div_(1 - rate)
-
-
-@dataclass
-class Record(Forward):
-    """An ordinary pass that remembers which units were on."""
-
-    activations: list[Tensor] = field(default_factory=list)
-    masks: list[Tensor] = field(default_factory=list)
-
-    def relu(self, x: Tensor) -> Tensor:
-        """Return the positive part and remember it."""
-        y = F.relu(x)
-        self.activations.append(y.detach())
-        return y
-
-    def mask(self, x: Tensor, rate: float) -> Tensor:
-        """Draw a mask and remember it."""
-        self.masks.append(super().mask(x, rate))
-        return self.masks[-1]
-
-
-class Tangent(Forward):
-    """The derivative of a recorded pass: no biases, and units pass or block as they did there.
-
-    A critic of this kind is piecewise linear, so this is exact, and it is differentiable by the weights.
-    """
-
-    def __init__(self, record: Record) -> None:
-        super().__init__(record.noise)
-        self._activations, self._masks = iter(record.activations), iter(record.masks)
-
-    def relu(self, x: Tensor) -> Tensor:
-        """Return ``x`` where the unit was on, else 0."""
-        on: Tensor = torch.ops.aten.threshold_backward(x, next(self._activations), 0)
-        return on
-
-    def bias(self, bias: Tensor | None) -> Tensor | None:
-        """Return no bias: it does not depend on the input."""
-        return None
-
-    def mask(self, x: Tensor, rate: float) -> Tensor:
-        """Return the recorded mask."""
-        return next(self._masks)
 
 
 class Block(nn.Module):
@@ -118,14 +79,61 @@ class Block(nn.Module):
     def forward(self, x: Tensor, how: Forward) -> Tensor:
         """Map ``x`` [N, C, H, W] to [N, width, H, W], or half that size."""
         y = x if self.first else how.relu(x)
-        y = how.relu(F.conv2d(y, self.conv1.weight, how.bias(self.conv1.bias), padding=1))
-        bias = how.bias(self.conv2.bias)
+        y = how.relu(how.conv(y, self.conv1, padding=1))
         if self.shortcut is None:
-            return x + F.conv2d(y, self.conv2.weight, bias, padding=1)
+            return x + how.conv(y, self.conv2, padding=1)
         # Convolving the means of neighbours at every second place is pooling after the convolution, at a quarter of the
         # work; a 1x1 convolution simply commutes with pooling.
-        y = F.conv2d(F.avg_pool2d(y, 2, stride=1, padding=1), self.conv2.weight, bias, stride=2)
-        return y + F.conv2d(F.avg_pool2d(x, 2), self.shortcut.weight, how.bias(self.shortcut.bias))
+        return how.conv(blur(y), self.conv2, stride=2) + how.conv(pool(x), self.shortcut)
+
+
+class _Blur(torch.autograd.Function):
+    """Means of 2x2 neighbours at every place; the derivative is the same sum once more.
+
+    PyTorch's own derivative of the pooling costs two to three times as much on a CPU.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 2, stride=1, padding=1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return blur_adjoint(gradients[0])
+
+
+class _Pool(torch.autograd.Function):
+    """Means of 2x2 cells."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return pool_adjoint(gradients[0])
+
+
+def blur(x: Tensor) -> Tensor:
+    """Return the means of 2x2 neighbours of ``x`` [N, C, H, W], zeros around it: [N, C, H + 1, W + 1]."""
+    y: Tensor = _Blur.apply(x)
+    return y
+
+
+def pool(x: Tensor) -> Tensor:
+    """Return the means of the 2x2 cells of ``x`` [N, C, H, W]: [N, C, H / 2, W / 2]."""
+    y: Tensor = _Pool.apply(x)
+    return y
+
+
+def blur_adjoint(gradient: Tensor) -> Tensor:
+    """Return the gradient of :func:`blur`'s input, given that of its output."""
+    return F.avg_pool2d(gradient, 2, stride=1)
+
+
+def pool_adjoint(gradient: Tensor) -> Tensor:
+    """Return the gradient of :func:`pool`'s input, given that of its output."""
+    return F.interpolate(gradient * 0.25, scale_factor=2.0, mode="nearest")
 
 
 class Critic(nn.Module):
@@ -188,6 +196,6 @@ class Critic(nn.Module):
         with torch.autocast(x.device.type, enabled=False):  # few numbers, and losses need their precision
             x = x.to(self.score.weight.dtype)
             features = x.mean((2, 3)) if self.pool == "mean" else x.sum((2, 3))
-            score = F.linear(features, self.score.weight, how.bias(self.score.bias)).squeeze(1)
-            logits = None if self.classifier is None else self.classifier(features)
+            score = how.linear(features, self.score).squeeze(1)
+            logits = None if self.classifier is None else how.linear(features, self.classifier)
         return Output(score, features, logits)

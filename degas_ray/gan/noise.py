@@ -1,5 +1,6 @@
 """Where a training's random numbers come from, alone or in a group of workers that share a batch."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,11 +29,21 @@ class Noise(torch.Generator):
 
 def uniform_like(shaped: Tensor, noise: torch.Generator | None) -> Tensor:
     """Draw numbers in [0, 1) in the shape and layout of ``shaped`` [N, ...], whose rows are this worker's."""
+    return _drawn(shaped, noise, torch.Tensor.uniform_)
+
+
+def normal_like(shaped: Tensor, noise: torch.Generator | None) -> Tensor:
+    """Draw from N(0, 1) in the shape and layout of ``shaped`` [N, ...], whose rows are this worker's."""
+    return _drawn(shaped, noise, torch.Tensor.normal_)
+
+
+def _drawn(shaped: Tensor, noise: torch.Generator | None, fill: Callable[..., Tensor]) -> Tensor:
     own = torch.empty_like(shaped)
     if not isinstance(noise, Noise) or noise.workers == 1:
-        return own.uniform_(generator=noise)
+        return fill(own, generator=noise)
     whole = torch.empty_strided(
         (len(own) * noise.workers, *own.shape[1:]), own.stride(), dtype=own.dtype, device=own.device
-    ).uniform_(generator=noise)
+    )
+    whole = fill(whole, generator=noise)
     parts = whole.split(noise.rows)
     return torch.cat(parts[noise.rank :: noise.workers])

@@ -1,4 +1,6 @@
-"""Adam for generator and critic, and the rates of its steps."""
+"""Adam for generator and critic, and what changes from step to step: rates, beta2 and the penalty's weight."""
+
+import math
 
 import torch
 from torch import nn
@@ -20,10 +22,35 @@ def build_adam(module: nn.Module, rate: float, config: TrainConfig) -> torch.opt
     return adam
 
 
+def at_step(config: TrainConfig, step: int) -> TrainConfig:
+    """Return the settings of one step: those with an end have moved towards it, by the shape that ``decay`` names.
+
+    Args:
+        config: Of the training.
+        step: Generator steps done, less than ``config.steps``.
+    """
+    if config.decay == "none":
+        return config
+    done = step / config.steps
+    if config.decay == "cosine":
+        done = (1 - math.cos(math.pi * done)) / 2
+    rate = 1 - done * (1 - config.decay_to)
+    gamma_end = config.gamma if config.gamma_end is None else config.gamma_end
+    beta1, beta2 = config.betas
+    beta2_end = beta2 if config.beta2_end is None else config.beta2_end
+    now = {
+        "lr": config.lr * rate,
+        "critic_lr": config.critic_lr * rate,
+        "gamma": config.gamma + done * (gamma_end - config.gamma),
+        "betas": (beta1, beta2 + done * (beta2_end - beta2)),
+    }
+    return config.model_copy(update=now)
+
+
 def set_rate(adam: torch.optim.Adam, rate: float, config: TrainConfig) -> None:
-    """Set the rate of the next step; that of what belongs to single classes is ``label_rate`` times as high."""
+    """Set rate and betas of the next step; per-class scales and shifts learn at ``label_rate`` times the rate."""
     for group, share in zip(adam.param_groups, (1.0, config.label_rate), strict=False):
-        group["lr"] = rate * share
+        group["lr"], group["betas"] = rate * share, config.betas
 
 
 def parameters_of(adam: torch.optim.Adam) -> Parameters:

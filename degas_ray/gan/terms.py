@@ -4,16 +4,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from degas_ray.gan.critic import Critic, Forward, Output, Record, Tangent
+from degas_ray.gan.critic import Critic, Forward, Output
 from degas_ray.gan.noise import uniform_like
+from degas_ray.gan.slopes import scores_and_slopes
 
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, noise: torch.Generator) -> Tensor:
     """Return the mean of (||dD/dx|| - 1)^2 at points drawn between real and generated images (WGAN-GP eq. 3).
 
-    The critic's dropout is on, as in CT-GAN. The usual way differentiates twice. Here the slope g of each image is
-    taken once, and its derivative by the weights is that of the critic's *tangent* in the fixed direction
-    2 (1 - 1/||g||) g / N: one more pass through a linear map, exact because the critic is piecewise linear.
+    The critic's dropout is on, as in CT-GAN.
 
     Args:
         critic: Judges.
@@ -25,13 +24,8 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, noise: torch.Ge
         The penalty, unweighted.
     """
     share = uniform_like(real[:, :1, :1, :1].float(), noise)
-    points = (real + share * (fake - real)).requires_grad_()
-    record = Record(noise)
-    (slope,) = torch.autograd.grad(critic(points, record).score.sum(), points)
-    norm = slope.flatten(1).norm(dim=1)
-    factor = (2 / len(real)) * (norm - 1) / norm.clamp_min(1e-12)
-    tangent = critic(slope * factor.view(-1, 1, 1, 1), Tangent(record)).score.sum()
-    penalty: Tensor = (norm - 1).square().mean() + (tangent - tangent.detach())
+    _, slope = scores_and_slopes(critic, real + share * (fake - real), noise)
+    penalty: Tensor = (slope.flatten(1).norm(dim=1) - 1).square().mean()
     return penalty
 
 

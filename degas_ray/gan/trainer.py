@@ -17,7 +17,7 @@ from degas_ray.gan.build import build_critic
 from degas_ray.gan.collapse import CollapseWatch, diversity
 from degas_ray.gan.frameworks import FRAMEWORKS, Batch, Fakes, Terms
 from degas_ray.gan.group import Group
-from degas_ray.gan.rates import build_adam, parameters_of, set_rate
+from degas_ray.gan.rates import at_step, build_adam, parameters_of, set_rate
 from degas_ray.loop import OnProgress, Progress, ShouldStop, keep_memory, log_every, pick_device
 
 # Settings that may differ between a checkpoint and the run that goes on from it.
@@ -143,21 +143,22 @@ class Trainer:
         self.generator_adam = build_adam(generator, config.lr, config)
         self.critic_adam = build_adam(self.critic, config.critic_lr, config)
         self.step = 0
+        self.now = config  # the settings of this step
         self.history: list[dict[str, float]] = []
         self.watch = CollapseWatch()
         self._fingerprint = pack.fingerprint
         self._terms: dict[str, Tensor] = {}
         self._losses: dict[str, Tensor] = {}
         self._real = self._fake = torch.empty(0)
+        self._labels: Tensor | None = None
         # The first step whose loss was not finite, kept on the device so that a GPU is not made to wait.
         self._bad = torch.tensor(-1, device=self.device)
 
     def advance(self) -> None:
         """Run the critic's steps and one generator step, at this step's rates."""
-        if self.config.decay == "linear":
-            remaining = 1 - self.step / self.config.steps
-            set_rate(self.generator_adam, self.config.lr * remaining, self.config)
-            set_rate(self.critic_adam, self.config.critic_lr * remaining, self.config)
+        self.now = at_step(self.config, self.step)
+        set_rate(self.generator_adam, self.now.lr, self.now)
+        set_rate(self.critic_adam, self.now.critic_lr, self.now)
         for _ in range(self.config.critic_steps):
             self._critic_step()
         self._generator_step()
@@ -239,17 +240,20 @@ class Trainer:
         with torch.no_grad(), self._autocast():
             fake = self._generate(self.config.batch, labels)
         with self._autocast():
-            terms = self.framework.critic_loss(self.critic, Batch(real, fake, labels), self.config, self.noise)
+            terms = self.framework.critic_loss(self.critic, Batch(real, fake, labels), self.now, self.noise)
         self._descend("critic_loss", terms, self.critic_adam)
-        self._real = real
+        self._real, self._labels = real, labels
 
     def _generator_step(self) -> None:
-        count, labels = self.config.generator_batch, None
-        if self.classes:
+        count, labels, real = self.config.generator_batch, None, None
+        if self.framework.pairs:
+            partners = torch.arange(count // self.group.workers, device=self.device) * self.config.batch // count
+            real, labels = self._real[partners], None if self._labels is None else self._labels[partners]
+        elif self.classes:
             labels = self.group.own(torch.randint(self.classes, (count,), generator=self.noise, device=self.device))
         with self._autocast():
-            fakes = Fakes(self._generate(count, labels), labels)
-            terms = self.framework.generator_loss(self.critic, fakes, self.config, self.noise)
+            fakes = Fakes(self._generate(count, labels), labels, real)
+            terms = self.framework.generator_loss(self.critic, fakes, self.now, self.noise)
         self._descend("generator_loss", terms, self.generator_adam)
         self._fake = fakes.images.detach()
 

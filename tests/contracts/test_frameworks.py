@@ -6,7 +6,7 @@ import typing
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from degas_ray.config import TrainConfig
 from degas_ray.gan import FRAMEWORKS, PRESETS, build_critic
@@ -29,6 +29,11 @@ def batch_of(count: int = 8, classes: int = 0) -> Batch:
     torch.manual_seed(2)
     labels = torch.arange(count) % classes if classes else None
     return Batch(torch.rand(count, 3, 16, 16), torch.rand(count, 3, 16, 16) - 1, labels)
+
+
+def fakes_of(framework: Framework, batch: Batch, images: Tensor | None = None) -> Fakes:
+    """Return the batch's generated images, or others, with what the trainer hands along with them."""
+    return Fakes(batch.fake if images is None else images, batch.labels, batch.real if framework.pairs else None)
 
 
 def noise(seed: int = 0) -> torch.Generator:
@@ -56,6 +61,12 @@ def test_presets_have_the_originals_numbers() -> None:
         assert (config.lr, config.critic_lr, config.betas, config.decay) == (2e-4, 2e-4, (0.0, 0.9), "linear")
         assert (config.critic_steps, config.batch, config.generator_batch) == (5, 64, 128)
         assert (config.critic_width, config.latent_dim, config.ema) == (128, 128, 0)
+    r3gan = TrainConfig.model_validate(PRESETS["r3gan-paper"])
+    assert (r3gan.critic_steps, r3gan.batch, r3gan.generator_batch) == (1, 512, 512)
+    assert (r3gan.gamma, r3gan.gamma_end, r3gan.betas, r3gan.beta2_end) == (0.05, 0.005, (0.0, 0.9), 0.99)
+    assert (r3gan.lr, r3gan.lr * r3gan.decay_to, r3gan.decay) == (2e-4, 5e-5, "cosine")
+    assert r3gan.steps * r3gan.batch == pytest.approx(2e7, rel=1e-4)
+    assert r3gan.ema == pytest.approx(0.5 ** (512 / 5e6), abs=1e-6)
     steps = {name: TrainConfig.model_validate(PRESETS[name]).steps for name in PRESETS}
     assert (steps["ctgan-paper"], steps["degas-release"], steps["sngan-paper"]) == (100_000, 200_000, 50_000)
 
@@ -71,7 +82,7 @@ def test_losses_are_finite_and_reach_every_weight(framework: Framework) -> None:
     assert all(gradient.any() for _, gradient in weights)
 
     images = batch.fake.clone().requires_grad_()
-    terms = framework.generator_loss(critic, Fakes(images, batch.labels), config, noise())
+    terms = framework.generator_loss(critic, fakes_of(framework, batch, images), config, noise())
     (gradient,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), images)
     assert gradient.isfinite().all()
     assert gradient.flatten(1).any(1).all()
@@ -83,7 +94,7 @@ def test_terms_have_no_side_effect_on_the_batch_or_the_global_random_state(frame
     copies = batch.real.clone(), batch.fake.clone()
     state = torch.get_rng_state()
     framework.critic_loss(critic, batch, config, noise())
-    framework.generator_loss(critic, Fakes(batch.fake, None), config, noise())
+    framework.generator_loss(critic, fakes_of(framework, batch), config, noise())
     assert torch.equal(batch.real, copies[0])
     assert torch.equal(batch.fake, copies[1])
     assert torch.equal(torch.get_rng_state(), state)
@@ -105,10 +116,9 @@ def test_terms_are_means_over_images_so_that_workers_can_share_a_batch(framework
     parts = [framework.critic_loss(critic, own, config, draws) for own, draws in map(half, range(2))]
     for name, value in whole.items():
         assert (parts[0][name] + parts[1][name]).item() / 2 == pytest.approx(value.item(), rel=1e-4, abs=1e-5), name
-    whole = framework.generator_loss(critic, Fakes(batch.fake, batch.labels), config, noise(5))
+    whole = framework.generator_loss(critic, fakes_of(framework, batch), config, noise(5))
     parts = [
-        framework.generator_loss(critic, Fakes(own.fake, own.labels), config, draws)
-        for own, draws in map(half, range(2))
+        framework.generator_loss(critic, fakes_of(framework, own), config, draws) for own, draws in map(half, range(2))
     ]
     for name, value in whole.items():
         assert (parts[0][name] + parts[1][name]).item() / 2 == pytest.approx(value.item(), rel=1e-4, abs=1e-5), name
@@ -120,7 +130,7 @@ def test_dropout_is_on_where_the_framework_has_it_in_both_steps(framework: Frame
 
     def losses(seed: int) -> tuple[float, float]:
         critics = framework.critic_loss(critic, batch, config, noise(seed))
-        generators = framework.generator_loss(critic, Fakes(batch.fake, None), config, noise(seed))
+        generators = framework.generator_loss(critic, fakes_of(framework, batch), config, noise(seed))
         return sum(critics.values()).item(), sum(generators.values()).item()  # type: ignore[union-attr]
 
     (critic0, generator0), (critic1, generator1) = losses(0), losses(1)
@@ -159,7 +169,7 @@ def test_the_classifier_counts_at_its_weight_on_real_images_only(framework: Fram
     elsewhere = batch._replace(fake=torch.zeros_like(batch.fake))
     same = framework.critic_loss(critic, elsewhere, setting(framework), noise())["classification"]
     assert same.item() == pytest.approx(one.item(), rel=1e-5)
-    fakes = Fakes(batch.fake, batch.labels)
+    fakes = fakes_of(framework, batch)
     tenth = framework.generator_loss(critic, fakes, setting(framework), noise())["classification"]
     whole = framework.generator_loss(critic, fakes, setting(framework, auxiliary_generator=1.0), noise())
     assert tenth.item() == pytest.approx(whole["classification"].item() / 10, rel=1e-5)
@@ -229,6 +239,43 @@ def test_sngan_is_the_hinge_by_numpy() -> None:
         config.auxiliary_generator * cross_entropy(fake, batch), rel=1e-5
     )
     assert set(own) == {"adversarial", "classification"}
+
+
+@pytest.mark.parametrize("penalty", ["exact", "approximate"])
+def test_r3gan_is_its_formula_by_numpy(penalty: str) -> None:
+    framework = FRAMEWORKS["r3gan"]
+    critic, batch = critic_of(framework, classes=3), batch_of(classes=3)
+    config = setting(framework, gamma=0.7, penalty=penalty)
+    terms = framework.critic_loss(critic, batch, config, noise(4))
+    points = torch.cat([batch.real, batch.fake]).requires_grad_()
+    output = critic(points)
+    real, fake = output.score.detach().numpy().reshape(2, 8)
+    assert terms["relativistic"].item() == pytest.approx(np.log1p(np.exp(fake - real)).mean(), rel=1e-5)
+    if penalty == "exact":
+        (slopes,) = torch.autograd.grad(output.score.sum(), points)
+        squared = np.square(slopes.numpy()).sum((1, 2, 3))
+    else:  # the slope in one drawn direction
+        step = 0.01 * torch.empty_like(points).normal_(generator=noise(4))
+        with torch.no_grad():
+            squared = ((critic(points + step).score - output.score).numpy() / 0.01) ** 2
+    expected = 0.7 / 2 * (squared[:8].mean() + squared[8:].mean())
+    assert terms["penalty"].item() == pytest.approx(expected, rel=1e-4)
+    judged = Output(output.score[:8], output.features[:8], None if output.logits is None else output.logits[:8])
+    assert terms["classification"].item() == pytest.approx(cross_entropy(judged, batch), rel=1e-5)
+    assert set(terms) == {"relativistic", "penalty", "classification"}
+
+    own = framework.generator_loss(critic, fakes_of(framework, batch), config, noise())
+    assert own["adversarial"].item() == pytest.approx(np.log1p(np.exp(real - fake)).mean(), rel=1e-5)
+
+
+def test_the_approximate_penalty_is_the_exact_one_on_average() -> None:
+    framework = FRAMEWORKS["r3gan"]
+    critic, batch = critic_of(framework), batch_of()
+    exact = framework.critic_loss(critic, batch, setting(framework), noise())["penalty"].item()
+    config = setting(framework, penalty="approximate")
+    drawn = [framework.critic_loss(critic, batch, config, noise(seed))["penalty"].item() for seed in range(200)]
+    # The square of a normal number has a deviation of sqrt(2) times its mean; 200 x 16 of them.
+    assert np.mean(drawn) == pytest.approx(exact, rel=4 * 2**0.5 / (200 * 16) ** 0.5 * 2)
 
 
 def test_cagan_is_its_formula_by_numpy_dropout_on() -> None:

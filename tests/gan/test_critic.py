@@ -1,13 +1,13 @@
 """The critic against the plain form that the papers' code writes down, in float64."""
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from degas_ray.gan.critic import Block, Critic, Forward
+from degas_ray.gan.critic import Block, Critic, Forward, Output
 from degas_ray.gan.init import initialise
+from degas_ray.gan.slopes import scores_and_slopes
 from degas_ray.gan.terms import gradient_penalty
 from degas_ray.space import count_parameters
 
@@ -107,38 +107,83 @@ def test_the_penalty_and_its_gradient_equal_double_differentiation(resolution: i
         assert torch.allclose(own, plain, atol=1e-12), name
 
 
-class Linear(Critic):
-    """A critic that is one scalar product, for which the penalty has a closed form."""
-
-    def __init__(self, direction: Tensor) -> None:
-        super().__init__(8, width=1)
-        self.direction = nn.Parameter(direction)
-
-    def trunk(self, images: Tensor, how: Forward) -> Tensor:
-        return images
-
-    def head(self, x: Tensor, how: Forward):  # type: ignore[no-untyped-def]
-        score = x.flatten(1) @ self.direction
-        return super().head(torch.zeros(len(x), 1, 2, 2, dtype=x.dtype), how)._replace(score=score)
-
-
-def test_the_penalty_of_a_linear_critic_in_closed_form() -> None:
-    direction = torch.randn(3 * 8 * 8, dtype=torch.float64)
-    critic = Linear(direction).double()
-    real, fake = torch.randn(2, 5, 3, 8, 8, dtype=torch.float64)
+def test_the_penalty_of_an_affine_critic_in_closed_form() -> None:
+    """Kernels and biases that keep every unit on make a critic affine: its slope is known by differences."""
+    critic = double_critic(8, dropout=False)
+    with torch.no_grad():
+        for layer in critic.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.bias.fill_(1.0)
+                layer.weight.abs_()
+        origin = critic(torch.zeros(1, 3, 8, 8, dtype=torch.float64)).score
+        slope = critic(torch.eye(192, dtype=torch.float64).view(192, 3, 8, 8)).score - origin
+    real, fake = 0.1 * torch.randn(2, 5, 3, 8, 8, dtype=torch.float64)
     penalty = gradient_penalty(critic, real, fake, torch.Generator().manual_seed(0))
-    norm = np.linalg.norm(direction.numpy())
-    assert penalty.item() == pytest.approx((norm - 1) ** 2, rel=1e-12)
-    (gradient,) = torch.autograd.grad(penalty, critic.direction)
-    assert np.allclose(gradient.numpy(), 2 * (norm - 1) * direction.numpy() / norm, rtol=1e-10)
+    norm = slope.norm().item()
+    assert penalty.item() == pytest.approx((norm - 1) ** 2, rel=1e-8)
+    # Scaling the last layer by s scales the norm by s: d/ds (s norm - 1)^2 at s = 1.
+    (gradient,) = torch.autograd.grad(penalty, critic.score.weight)
+    assert (gradient * critic.score.weight).sum().item() == pytest.approx(2 * (norm - 1) * norm, rel=1e-8)
 
 
 def test_a_flat_critic_has_a_penalty_of_one_and_a_finite_gradient() -> None:
-    critic = Linear(torch.zeros(3 * 8 * 8, dtype=torch.float64)).double()
+    critic = double_critic(8)
+    nn.init.zeros_(critic.score.weight)
     real, fake = torch.randn(2, 5, 3, 8, 8, dtype=torch.float64)
     penalty = gradient_penalty(critic, real, fake, torch.Generator().manual_seed(0))
     assert penalty.item() == 1
-    assert torch.autograd.grad(penalty, critic.direction)[0].isfinite().all()
+    gradients = torch.autograd.grad(penalty, list(critic.parameters()), allow_unused=True)
+    assert all(gradient.isfinite().all() for gradient in gradients if gradient is not None)
+
+
+@pytest.mark.parametrize("part", ["score", "features", "logits", "all"])
+@pytest.mark.parametrize("pool", ["mean", "sum"])
+@pytest.mark.parametrize("slopes", [True, False])
+def test_scores_with_slopes_have_the_gradients_of_double_differentiation(part: str, pool: str, slopes: bool) -> None:
+    """Any loss of scores, features, logits and slopes, against autograd through the plain form."""
+    critic = double_critic(16, dropout=False, num_classes=3, pool=pool)
+    images = torch.randn(5, 3, 16, 16, dtype=torch.float64)
+    weighing = torch.Generator().manual_seed(1)
+    by_score, by_features, by_logits, by_slope = (
+        torch.randn(size, generator=weighing, dtype=torch.float64) for size in ((5,), (5, 6), (5, 3), (5, 3, 16, 16))
+    )
+
+    def loss(output: Output, slope: Tensor) -> Tensor:
+        assert output.logits is not None
+        terms = {
+            "score": (output.score.square() * by_score).sum(),
+            "features": (output.features.square() * by_features).sum(),
+            "logits": (output.logits.square() * by_logits).sum(),
+        }
+        own = sum(terms.values()) if part == "all" else terms[part]
+        return own + (slope.square() * by_slope).sum() if slopes else own  # type: ignore[operator]
+
+    ours = loss(*scores_and_slopes(critic, images, None))
+    points = images.clone().requires_grad_()
+    output = critic(points)
+    (slope,) = torch.autograd.grad(output.score.sum(), points, create_graph=True)
+    theirs = loss(output, slope)
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-10)
+    parameters = list(critic.parameters())
+    own = torch.autograd.grad(ours, parameters, allow_unused=True)
+    plain = torch.autograd.grad(theirs, parameters, allow_unused=True)
+    for (name, weight), a, b in zip(critic.named_parameters(), own, plain, strict=True):
+        zero = torch.zeros_like(weight)
+        assert torch.allclose(zero if a is None else a, zero if b is None else b, rtol=1e-9, atol=1e-11), name
+
+
+def test_slopes_in_half_precision_are_those_of_full_precision_within_rounding() -> None:
+    critic = Critic(16, width=16, dropout=False)
+    initialise(critic, 0)
+    images = torch.randn(8, 3, 16, 16)
+    _, exact = scores_and_slopes(critic, images, None)
+    with torch.autocast("cpu", torch.bfloat16):
+        output, slopes = scores_and_slopes(critic, images, None)
+        loss = slopes.square().sum() + output.score.sum()
+    assert slopes.dtype == torch.float32
+    assert ((slopes - exact).norm() / exact.norm()).item() < 0.1  # units near zero switch
+    gradients = torch.autograd.grad(loss, list(critic.parameters()))
+    assert all(gradient.dtype == torch.float32 and gradient.isfinite().all() for gradient in gradients)
 
 
 def test_initial_weights_have_the_deviations_of_the_papers_code() -> None:

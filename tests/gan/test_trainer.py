@@ -1,6 +1,7 @@
 """The loop: exact resume, decay, averaging, guards, collapse, labels."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from degas_ray.errors import CheckpointError, DivergedError, InputError, Interru
 from degas_ray.gan import FRAMEWORKS, TrainResult, build_generator, train
 from degas_ray.gan.collapse import CollapseWatch, diversity, nearest
 from degas_ray.gan.critic import Critic
+from degas_ray.gan.frameworks import Fakes, Terms
 from degas_ray.gan.trainer import Trainer
 from degas_ray.loop import Progress
 
@@ -36,7 +38,7 @@ def weights(result: TrainResult) -> dict[str, Tensor]:
 # The stop, after step 3, is at a report (every step) or between two (every second step).
 @pytest.mark.parametrize(
     ("name", "supervised", "every"),
-    [*((name, False, 1) for name in FRAMEWORKS), ("ctgan", True, 2), ("sngan", True, 1)],
+    [*((name, False, 1) for name in FRAMEWORKS), ("ctgan", True, 2), ("sngan", True, 1), ("r3gan", True, 1)],
 )
 def test_resumed_equals_uninterrupted_bit_for_bit(
     tmp_path: Path,
@@ -135,6 +137,39 @@ def test_rates_fall_linearly_and_adam_has_the_configured_betas(pack: Pack, setti
     for _ in range(2):
         constant.advance()
     assert constant.critic_adam.param_groups[0]["lr"] == settings.critic_lr
+
+
+def test_what_has_an_end_moves_towards_it(pack: Pack, settings: TrainConfig) -> None:
+    ends = {"gamma": 2.0, "gamma_end": 1.0, "betas": (0.0, 0.9), "beta2_end": 0.98, "decay_to": 0.2, "steps": 4}
+    config = variant(settings, lr=1e-3, critic_lr=2e-3, decay="cosine", **ends)
+    trainer = Trainer(config, build_generator("resnet", config, 8), pack, 0)
+    for done in ((1 - np.cos(np.pi * share)) / 2 for share in (0, 0.25, 0.5, 0.75)):
+        trainer.advance()
+        for adam, rate in ((trainer.generator_adam, 1e-3), (trainer.critic_adam, 2e-3)):
+            assert adam.param_groups[0]["lr"] == pytest.approx(rate * (1 - 0.8 * done))
+            assert adam.param_groups[0]["betas"] == pytest.approx((0.0, 0.9 + 0.08 * done))
+        assert trainer.now.gamma == pytest.approx(2 - done)
+
+
+def test_pairs_are_of_the_critic_s_last_images_and_labels(
+    pack: Pack, settings: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Fakes] = []
+    framework = FRAMEWORKS["r3gan"]
+
+    def loss(critic: Critic, fakes: Fakes, *rest: object) -> Terms:
+        seen.append(fakes)
+        return framework.generator_loss(critic, fakes, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setitem(FRAMEWORKS, "r3gan", replace(framework, generator_loss=loss))
+    config = variant(settings, framework="r3gan", supervised=True, batch=4, generator_batch=8)
+    trainer = Trainer(config, build_generator("resnet", config, 8, 3), pack, 0)
+    trainer.advance()
+    (fakes,) = seen
+    assert fakes.real is not None
+    assert torch.equal(fakes.real, trainer._real.repeat_interleave(2, 0))
+    assert trainer._labels is not None
+    assert torch.equal(fakes.labels, trainer._labels.repeat_interleave(2, 0))  # type: ignore[arg-type]
 
 
 def test_a_step_is_so_many_critic_steps_and_one_of_the_generator(pack: Pack, settings: TrainConfig) -> None:

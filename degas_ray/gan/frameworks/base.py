@@ -27,6 +27,7 @@ class Fakes(NamedTuple):
 
     images: Tensor  # [M, 3, R, R], with the generator's graph
     labels: Tensor | None  # [M]
+    real: Tensor | None = None  # [M, 3, R, R], of the same labels; for a framework with ``pairs``
 
 
 CriticLoss = Callable[[Critic, Batch, TrainConfig, torch.Generator], Terms]
@@ -45,6 +46,7 @@ class Framework:
         dropout: Whether the critic drops units.
         spectral_norm: Whether the critic's weights are divided by their largest singular value.
         pool: The critic's global pooling.
+        pairs: Whether each generated image of a generator step is compared with a real one.
         presets: Settings by name, as the source has them.
     """
 
@@ -55,6 +57,7 @@ class Framework:
     dropout: bool = False
     spectral_norm: bool = False
     pool: Literal["mean", "sum"] = "mean"
+    pairs: bool = False
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
