@@ -1,7 +1,7 @@
 """Recipes of each framework at equal CPU time: rates, critic steps, batch, latent, averaging, penalty; two seeds each.
 
-Run ``python -m benchmarks.recipes``. Each recipe trains ``degas-cifar10`` for as many steps as take the CPU time of a given
-number of the first recipe's, on one thread; their ratio is measured first, in turns, because a processor with a busy
+Run ``python -m benchmarks.recipes``. Each recipe trains ``degas-cifar10`` for as many steps as take the CPU time of a
+given number of the first recipe's, on one thread; their ratio is measured first, in turns, because a processor with a busy
 neighbour is slower. Each result is kept below ``--home`` and found again.
 ``--into docs/training.md`` puts the tables into the text, ``--rows experiments/results/recipes.parquet`` keeps rows.
 """
