@@ -38,6 +38,9 @@ BEGIN, END = "<!-- recipes: begin -->", "<!-- recipes: end -->"
 PLACES: Mapping[str, tuple[str, int, int]] = {"16x16": ("digits", 16, 300), "32x32": ("fashion-mnist", 32, 200)}
 
 _ONE = {"critic_steps": 1, "batch": 64, "generator_batch": 64}
+_32, _16 = ({"batch": count, "generator_batch": count} for count in (32, 16))
+_CONSTANT = {"decay": "none", "ema": 0.99}
+_FAST = {"lr": 2e-3, "critic_lr": 2e-3}
 _R3GAN = {"framework": "r3gan", **_ONE, "gamma": 1.0}
 _CTGAN = {"framework": "ctgan"}
 _WGAN = {"framework": "wgan-gp"}
@@ -53,26 +56,32 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "r3gan, latent 16": {**_R3GAN, "latent_dim": 16},
     "r3gan, averaged 0.99": {**_R3GAN, "ema": 0.99},
     "r3gan, rates 5e-4": {**_R3GAN, **_HALF},
-    "r3gan, 32 images": {**_R3GAN, "batch": 32, "generator_batch": 32},
-    "r3gan, constant rates, averaged 0.99": {**_R3GAN, "decay": "none", "ema": 0.99},
+    "r3gan, 32 images": {**_R3GAN, **_32},
+    "r3gan, constant rates, averaged 0.99": {**_R3GAN, **_CONSTANT},
+    "r3gan, 32 images, constant rates, averaged 0.99": {**_R3GAN, **_32, **_CONSTANT},
+    "r3gan, 32 images, constant rates of 2e-3, averaged 0.99": {**_R3GAN, **_32, **_CONSTANT, **_FAST},
+    "r3gan, 16 images, constant rates, averaged 0.99": {**_R3GAN, **_16, **_CONSTANT},
+    "r3gan, 32 images, gamma 10": {**_R3GAN, **_32, "gamma": 10.0},
     "r3gan, gamma 1 to 0.1, beta2 to 0.99": {**_R3GAN, "gamma_end": 0.1, "beta2_end": 0.99},
     "r3gan, approximate penalty": {**_R3GAN, "penalty": "approximate"},
+    "r3gan, 16 images, constant rates of 2e-3, averaged 0.99": {**_R3GAN, **_16, **_CONSTANT, **_FAST},
     "ctgan": _CTGAN,
     "ctgan, rates 2e-4 and 4e-4": {**_CTGAN, **_SLOW},
     "ctgan, latent 16": {**_CTGAN, "latent_dim": 16},
-    "ctgan, latent 16, rates 2e-4 and 4e-4": {**_CTGAN, **_SLOW, "latent_dim": 16},
     "ctgan, 5 critic steps, rates 5e-4": {**_CTGAN, **_HALF, "critic_steps": 5},
-    "ctgan, 1 critic step, 64 images": {**_CTGAN, **_ONE},
-    "ctgan, averaged 0.99, latent 16": {**_CTGAN, "ema": 0.99, "latent_dim": 16},
+    "ctgan, constant rates, averaged 0.99": {**_CTGAN, **_CONSTANT},
+    "ctgan, 1 critic step, 32 images, constant rates, averaged 0.99": {**_CTGAN, **_ONE, **_32, **_CONSTANT},
+    "ctgan, 2 critic steps, 16 images, constant rates, averaged 0.99": {**_CTGAN, **_16, **_CONSTANT},
+    "ctgan, latent 16, rates 2e-4 and 4e-4": {**_CTGAN, **_SLOW, "latent_dim": 16},
     "wgan-gp": _WGAN,
     "wgan-gp, latent 16": {**_WGAN, "latent_dim": 16},
-    "wgan-gp, rates 2e-4 and 4e-4": {**_WGAN, **_SLOW},
+    "wgan-gp, 1 critic step, 32 images, constant rates, averaged 0.99": {**_WGAN, **_ONE, **_32, **_CONSTANT},
     "sngan": _SNGAN,
-    "sngan, latent 16": {**_SNGAN, "latent_dim": 16},
     "sngan, rates 2e-4 and 4e-4": {**_SNGAN, **_SLOW},
-    "sngan, 1 critic step, 64 images": {**_SNGAN, **_ONE},
+    "sngan, 1 critic step, 32 images, constant rates, averaged 0.99": {**_SNGAN, **_ONE, **_32, **_CONSTANT},
     "cagan": _CAGAN,
     "cagan, latent 16": {**_CAGAN, "latent_dim": 16},
+    "cagan, 1 critic step, 32 images, constant rates, averaged 0.99": {**_CAGAN, **_ONE, **_32, **_CONSTANT},
 }
 
 

@@ -1,8 +1,8 @@
 """Typed, frozen, validated settings: one tree for every command, all faults at once, by dotted path.
 
 The defaults of the classes are the embedded study's (digits at 16x16, minutes on two cores), but for what labels need
-in so short a training. :func:`dataset_defaults` lays each dataset's settings over them, and those of the way to search;
-then a YAML file, then ``--set key=value``. The paper's own numbers are in ``experiments/*.yaml``.
+in so short a training. :func:`defaults_for` lays over them what suits the data set, the way to search and the
+framework; then come a YAML file and ``--set key=value``. The paper's own numbers are in ``experiments/*.yaml``.
 """
 
 import difflib
@@ -226,12 +226,31 @@ class Config(Section):
     study: StudyConfig = StudyConfig()
 
 
-# Many steps of few images; experiments/laptop/proxy-rank-agreement.yaml has how that ranks generators.
-_SHORT: dict[str, Any] = {"width": 16, "critic_width": 16, "batch": 8, "generator_batch": 16, "lr": 5e-4}
+# What each framework trains with on a laptop, by the size of the images: from ``python -m benchmarks.recipes``, whose
+# table is in docs/training.md. The steps are the data set's, whichever framework it is.
+_STEADY: dict[str, Any] = {"critic_steps": 1, "batch": 32, "generator_batch": 32, "decay": "none", "ema": 0.99}
+_PAIRS: dict[str, Any] = {**_STEADY, "lr": 2e-3, "critic_lr": 2e-3}
+RECIPES: dict[str, dict[str, dict[str, Any]]] = {
+    "16x16": {
+        "ctgan": {},
+        "wgan-gp": {},
+        "sngan": {},
+        "cagan": {},
+        "r3gan": _PAIRS,
+    },
+    "32x32": {
+        "ctgan": {},
+        "wgan-gp": {},
+        "sngan": {},
+        "cagan": {},
+        "r3gan": _PAIRS,
+    },
+}
+SMALL = 16  # the largest resolution that has the recipes for 16x16
 # Laid over the defaults for datasets at 32x32 and more (docs/method.md).
 _PHOTO: dict[str, Any] = {
     "search": {"paths": "sampled", "steps": 1000, "latent_dim": 128},
-    "proxy": {**_SHORT, "latent_dim": 128, "steps": 600},
+    "proxy": {"latent_dim": 128, "steps": 150},
     "full": {"latent_dim": 128, "steps": 3000},
     "scores": {"samples": 2000, "real": 2000},
     "study": {"trials": 8, "rerank": {"top": 4, "seeds": 3}},  # three trainings take a quarter of a search
@@ -243,16 +262,35 @@ DATASET_DEFAULTS: dict[str, dict[str, Any]] = {"digits": {"proxy": _LABELS, "ful
 _SAMPLED: dict[str, Any] = {"cost": "parameters", "cost_limit": 1.0}
 
 
-def dataset_defaults(dataset: str, paths: str | None = None) -> dict[str, Any]:
-    """Return the settings that are laid over the class defaults.
+def defaults_for(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that are laid over the class defaults for what ``tree`` asks for.
+
+    They depend on the data set, the way to search, the resolution, and the framework of each training.
 
     Args:
-        dataset: Its name, such as ``photos`` or ``folder:DIR``.
-        paths: The way to search that was asked for; ``None`` for the dataset's own.
+        tree: Nested settings, not validated yet.
     """
-    base = DATASET_DEFAULTS.get(dataset.partition(":")[0], _PHOTO)
-    paths = paths or base.get("search", {}).get("paths")
-    return merge(base, {"search": _SAMPLED}) if paths == "sampled" else base
+    dataset = tree.get("dataset", Config.model_fields["dataset"].default)
+    if not isinstance(dataset, str):
+        return {}
+    name = dataset.partition(":")[0]
+    base = DATASET_DEFAULTS.get(name, _PHOTO)
+    paths = _within(tree, "search", "paths") or _within(base, "search", "paths")
+    if paths == "sampled":
+        base = merge(base, {"search": _SAMPLED})
+    resolution = tree.get("resolution")
+    small = resolution <= SMALL if type(resolution) is int else name == "digits"
+    recipes = RECIPES["16x16" if small else "32x32"]
+    for section in ("proxy", "full"):
+        framework = _within(tree, section, "framework") or TrainConfig.model_fields["framework"].default
+        recipe = recipes.get(framework, {}) if isinstance(framework, str) else {}
+        base = merge({section: recipe}, base)
+    return base
+
+
+def _within(tree: Mapping[str, Any], section: str, key: str) -> Any:
+    inner = tree.get(section)
+    return inner.get(key) if isinstance(inner, Mapping) else None
 
 
 def resolve(file: Path | None = None, sets: Iterable[str] = (), overrides: Mapping[str, Any] | None = None) -> Config:
@@ -295,11 +333,7 @@ def resolve_tree(tree: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: With every fault, by dotted path.
     """
-    dataset = tree.get("dataset", Config.model_fields["dataset"].default)
-    search = tree.get("search")
-    paths = search.get("paths") if isinstance(search, Mapping) else None
-    base = dataset_defaults(dataset, paths) if isinstance(dataset, str) else {}
-    return from_tree(merge(base, tree))
+    return from_tree(merge(defaults_for(tree), tree))
 
 
 def settings_in(file: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from degas_ray.config import Config, from_tree
+from degas_ray.config import Config, Section, from_tree
 from degas_ray.errors import InputError
 from degas_ray.files import write_bytes
 
@@ -19,6 +19,9 @@ KEY_DIGITS = 12
 _TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 # Settings that change where and how often, not what comes out.
 _INDIFFERENT = {"device", "checkpoint_seconds", "checkpoint_quota", "compile"}
+# Settings of a training that are younger than the first rows. With its default each leaves the training as it was, so
+# it is left out of the key then, and the rows keep theirs.
+_YOUNGER = ("beta2_end", "decay_to", "gamma", "gamma_end", "penalty")
 
 
 @dataclass(frozen=True)
@@ -183,5 +186,12 @@ def _key(kind: str, config: Config, *sections: str) -> str:
     facts: dict[str, Any] = {"kind": kind, "seed": config.seed}
     facts |= {name: getattr(config, name) for name in ("dataset", "resolution", "limit")}
     for name in sections:
-        facts[name] = getattr(config, name).model_dump(mode="json", exclude=_INDIFFERENT | {"weights"})
+        section = getattr(config, name)
+        usual = {key for key in _YOUNGER if getattr(section, key, None) == _default(section, key)}
+        facts[name] = section.model_dump(mode="json", exclude=_INDIFFERENT | {"weights"} | usual)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
+
+
+def _default(section: Section, key: str) -> Any:
+    field = type(section).model_fields.get(key)
+    return None if field is None else field.default

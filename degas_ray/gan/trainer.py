@@ -284,10 +284,12 @@ class Trainer:
             self._terms = {term: value.detach() for term, value in terms.items()}
 
     def _average(self, averaged: nn.Module) -> None:
+        # Short memory at first, or the untrained weights would weigh on short trainings; the rule is TensorFlow's.
+        kept = min(self.config.ema, self.step / (self.step + 9))
         with torch.no_grad():
             for old, new in zip(averaged.state_dict().values(), self.generator.state_dict().values(), strict=True):
                 if old.is_floating_point():
-                    old.lerp_(new, 1 - self.config.ema)
+                    old.lerp_(new, 1 - kept)
                 else:
                     old.copy_(new)
 

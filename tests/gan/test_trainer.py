@@ -208,12 +208,16 @@ def test_class_scales_and_shifts_have_their_own_rate(pack: Pack, settings: Train
 def test_averaged_weights_by_hand(pack: Pack, settings: TrainConfig) -> None:
     loop = Trainer(variant(settings, ema=0.75), build_generator("resnet", settings, 8), pack, 0)
     expected = loop.generator.linear.weight.detach().numpy().copy()
-    for _ in range(3):
+    for kept in (1 / 10, 2 / 11, 3 / 12):  # a short memory at first: step / (step + 9), as far as ema allows
         loop.advance()
-        expected = 0.75 * expected + 0.25 * loop.generator.linear.weight.detach().numpy()
+        expected = kept * expected + (1 - kept) * loop.generator.linear.weight.detach().numpy()
     assert loop.averaged is not None
     assert np.allclose(loop.averaged.linear.weight.numpy(), expected, atol=1e-6)
     assert not loop.averaged.training
+    loop.step = 100  # 100 / 109 would be more than ema
+    loop._average(loop.averaged)
+    expected = 0.75 * expected + 0.25 * loop.generator.linear.weight.detach().numpy()
+    assert np.allclose(loop.averaged.linear.weight.numpy(), expected, atol=1e-6)
 
 
 def test_no_average_unless_asked(pack: Pack, settings: TrainConfig) -> None:

@@ -73,7 +73,9 @@ RESNET_SCHEDULE: Mapping[str, Any] = {
     "lr": 2e-4,
     "critic_lr": 2e-4,
     "betas": (0.0, 0.9),
+    "beta2_end": None,
     "decay": "linear",
+    "decay_to": 0.0,
     "ema": 0.0,
     "clip": 0.0,
 }
