@@ -144,6 +144,9 @@ class TrainConfig(Section):
     ema: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="averaging of generator weights; 0 is off")
     clip: NonNegative = Field(0.0, description="largest gradient norm; 0 is off")
     precision: Precision = "float32"
+    compile: Annotated[Literal["on", "off"], BeforeValidator(_on_off)] = Field(
+        "off", description="torch.compile and CUDA graphs, on a GPU"
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     milestones: tuple[Fraction, ...] = Field((), description="scores along the way, at these shares of the steps")
     checkpoint_seconds: Positive = Field(20.0, description="least time between checkpoints")

@@ -37,6 +37,7 @@ def normal_like(shaped: Tensor, noise: torch.Generator | None) -> Tensor:
     return _drawn(shaped, noise, torch.Tensor.normal_)
 
 
+@torch.compiler.disable  # the compiler does not trace a generator of random numbers
 def _drawn(shaped: Tensor, noise: torch.Generator | None, fill: Callable[..., Tensor]) -> Tensor:
     own = torch.empty_like(shaped)
     if not isinstance(noise, Noise) or noise.workers == 1:

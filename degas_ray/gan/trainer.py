@@ -1,7 +1,7 @@
 """The adversarial loop: critic steps, a generator step, linear decay; it knows no tracker and can stop at any step."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from degas_ray.gan.rates import at_step, build_adam, parameters_of, set_rate
 from degas_ray.loop import OnProgress, Progress, ShouldStop, keep_memory, log_every, pick_device
 
 # Settings that may differ between a checkpoint and the run that goes on from it.
-_FREE = {"device", "milestones", "checkpoint_seconds", "checkpoint_quota"}
+_FREE = {"device", "compile", "milestones", "checkpoint_seconds", "checkpoint_quota"}
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,9 @@ class Trainer:
         self.device = pick_device(config.device)
         keep_memory()
         self.framework = FRAMEWORKS[config.framework]
+        self._critic_loss = self._compiled(self.framework.critic_loss)
+        self._generator_loss = self._compiled(self.framework.generator_loss)
+        self._images = self._compiled(generator)
         self.classes: int = generator.num_classes  # type: ignore[assignment]
         generator.to(self.device).to(memory_format=torch.channels_last).train()
         self.critic = build_critic(config, pack.resolution, self.classes, seed=seed)
@@ -159,6 +162,8 @@ class Trainer:
         self.now = at_step(self.config, self.step)
         set_rate(self.generator_adam, self.now.lr, self.now)
         set_rate(self.critic_adam, self.now.critic_lr, self.now)
+        if self.config.compile == "on":
+            torch.compiler.cudagraph_mark_step_begin()
         for _ in range(self.config.critic_steps):
             self._critic_step()
         self._generator_step()
@@ -240,7 +245,7 @@ class Trainer:
         with torch.no_grad(), self._autocast():
             fake = self._generate(self.config.batch, labels)
         with self._autocast():
-            terms = self.framework.critic_loss(self.critic, Batch(real, fake, labels), self.now, self.noise)
+            terms = self._critic_loss(self.critic, Batch(real, fake, labels), self.now, self.noise)
         self._descend("critic_loss", terms, self.critic_adam)
         self._real, self._labels = real, labels
 
@@ -253,7 +258,7 @@ class Trainer:
             labels = self.group.own(torch.randint(self.classes, (count,), generator=self.noise, device=self.device))
         with self._autocast():
             fakes = Fakes(self._generate(count, labels), labels, real)
-            terms = self.framework.generator_loss(self.critic, fakes, self.now, self.noise)
+            terms = self._generator_loss(self.critic, fakes, self.now, self.noise)
         self._descend("generator_loss", terms, self.generator_adam)
         self._fake = fakes.images.detach()
 
@@ -262,8 +267,9 @@ class Trainer:
         z = self.group.own(torch.randn((count, dim), generator=self.noise, device=self.device))
         self.noise.rows = len(z)
         with self.group.whole_batch_statistics(self.generator):
-            images: Tensor = self.generator(z, labels)
-        return images.float()
+            images: Tensor = self._images(z, labels)
+        # What a captured graph returns is written over by its next replay.
+        return images.float().clone() if self.config.compile == "on" else images.float()
 
     def _descend(self, name: str, terms: Terms, adam: torch.optim.Adam) -> None:
         loss = torch.stack(list(terms.values())).sum()
@@ -277,6 +283,8 @@ class Trainer:
         if self.config.clip:
             nn.utils.clip_grad_norm_(parameters, self.config.clip)
         adam.step()
+        if self.config.compile == "on":
+            terms = {name: value.detach().clone() for name, value in terms.items()}
         bad = (self._bad < 0) & ~torch.isfinite(loss.detach())
         self._bad = torch.where(bad, self.step + 1, self._bad)
         self._losses[name] = loss.detach()
@@ -300,6 +308,17 @@ class Trainer:
                 f"the training diverged at generator step {int(self._bad)} of {self.config.steps}: "
                 f"a loss is not finite ({terms}); lower lr and critic_lr, or set clip to 1"
             )
+
+    def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``function`` compiled and captured as CUDA graphs, where that is on; on a CPU it is traced alone.
+
+        Compiling for a CPU takes minutes and gains nothing; the trace is what the tests compare.
+        """
+        if self.config.compile == "off":
+            return function
+        if self.device.type == "cuda":
+            return torch.compile(function, mode="reduce-overhead")
+        return torch.compile(function, backend="eager")
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")

@@ -172,6 +172,24 @@ def test_pairs_are_of_the_critic_s_last_images_and_labels(
     assert torch.equal(fakes.labels, trainer._labels.repeat_interleave(2, 0))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FRAMEWORKS)
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_compiled_step_is_the_plain_one(pack: Pack, settings: TrainConfig, name: str, precision: str) -> None:
+    """On a CPU the compiler traces and runs the same operations, so a step is the same within the order of sums."""
+    weights_of = []
+    for compiled in ("off", "on"):
+        config = variant(settings, framework=name, precision=precision, compile=compiled, decay="linear", gamma_end=0.1)
+        trainer = Trainer(config, build_generator("degas-cifar10", config, 8), pack, 0)
+        trainer.advance()
+        trainer.advance()
+        weights_of.append(
+            torch.cat([p.flatten() for p in (*trainer.critic.parameters(), *trainer.generator.parameters())])
+        )
+        assert all(np.isfinite(value) for value in trainer.metrics().values())
+    assert (weights_of[0] - weights_of[1]).norm() <= 1e-3 * weights_of[0].norm()
+
+
 def test_a_step_is_so_many_critic_steps_and_one_of_the_generator(pack: Pack, settings: TrainConfig) -> None:
     loop = Trainer(variant(settings, critic_steps=3), build_generator("resnet", settings, 8), pack, 0)
     before = copy.deepcopy(loop.critic.state_dict())
