@@ -93,6 +93,7 @@ def test_the_papers_numbers(name: str) -> None:
     assert (search.alpha_lr, search.alpha_weight_decay, search.alpha_betas) == (3e-4, 1e-3, (0.5, 0.999))
     assert (full.steps, full.critic_steps, full.batch, full.generator_batch) == (100_000, 5, 64, 128)
     assert (full.width, full.critic_width, full.latent_dim, full.lr, full.critic_lr) == (128, 128, 128, 2e-4, 2e-4)
+    assert (full.framework, full.decay, full.ema, full.betas) == ("ctgan", "linear", 0.0, (0.0, 0.9))
     assert (scores.extractor, scores.samples, scores.real, scores.splits) == ("inception", 50_000, 50_000, 10)
 
 
