@@ -200,6 +200,8 @@ class StudyConfig(Section):
     )
     rerank: RerankConfig = RerankConfig()
     promote: bool = Field(True, description="train the winner to full length and register it as champion")
+    promotions: Count = Field(3, description="full trainings at most, where those before have collapsed")
+    yardstick: bool = Field(True, description="train the ResNet under proxy, once for these images and settings")
     budget: BudgetConfig = BudgetConfig()
     max_failures: Annotated[int, Field(ge=0)] = Field(3, description="restarts of a trial whose worker died")
     on_finish: str | None = Field(None, description="a command to run when the study ends")
