@@ -262,7 +262,10 @@ def _promote(
     images = (
         f"{len(pack):,} images of {pack.name} at {pack.resolution}x{pack.resolution}, fingerprint {pack.fingerprint}"
     )
-    said = verdict(standing(study.folder, config, chosen=genotype), config)
+    now = standing(study.folder, config)
+    if now.promotion != promotion:  # it was chosen by hand
+        now = standing(study.folder, config, chosen=genotype)
+    said = verdict(now, config)
     return promote.register(study.context.tracking, promotion, config, study.folder.name, images, again, said)
 
 
