@@ -2,9 +2,9 @@
 
 ``train`` makes 46 generators of the digits with recipes from sound to broken and keeps, below ``--home``, a grid of
 each, contact sheets of 12 grids whose names say nothing of the recipe, and ``rows.csv`` with every score. Somebody
-looks at the sheets and writes ``labels.csv`` (``name,label``: collapsed or sound) before reading the scores; ``join``
-makes one table of both, ``experiments/results/collapse.csv`` by default. ``evaluate`` prints how often thresholds on
-recall and coverage, relative to real images against real ones, are right.
+looks at the sheets and writes ``labels.csv`` (``name,label``: sound, few shapes or no digits) before reading the
+scores; ``join`` makes one table of both, ``experiments/results/collapse.csv`` by default. ``evaluate`` prints how often
+thresholds on recall and coverage, relative to real images against real ones, are right.
 
     python -m benchmarks.collapse train --home /tmp/collapse
     python -m benchmarks.collapse join --home /tmp/collapse
@@ -13,26 +13,31 @@ recall and coverage, relative to real images against real ones, are right.
 
 import argparse
 import csv
+import math
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from scipy import stats
 
 from benchmarks.timing import report
 from degas_ray.config import ScoresConfig, TrainConfig
 from degas_ray.data import Pack, prepare
 from degas_ray.gan import build_generator, generate, train
 from degas_ray.scores import score
+from degas_ray.scores.collapse import COVERAGE, RECALL
 from degas_ray.space import Genotype, Space
 from degas_ray.study.floor import real_floor
 from degas_ray.study.work import judge, sample_grid
 
 TABLE = Path("experiments/results/collapse.csv")
+SOUND = "sound"
 SHEET, ENLARGED = 12, 2  # grids on a contact sheet, pixels a pixel
 PLAIN: Mapping[str, Any] = {"width": 16, "critic_width": 16, "batch": 32, "generator_batch": 32, "critic_steps": 1}
 
@@ -189,7 +194,41 @@ def joined(folder: Path) -> list[dict[str, Any]]:
 
 
 def evaluation(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {}
+    """Return how often thresholds on recall are right, and the critic's diversity, with exact 95 % intervals.
+
+    Args:
+        rows: Of the table: a ``label`` of ``sound``, or in what way a generator is none.
+    """
+    broken = [row for row in rows if row["label"] != SOUND]
+    sound = [row for row in rows if row["label"] == SOUND]
+
+    def judged(called: Callable[[Mapping[str, Any]], bool]) -> dict[str, Any]:
+        return {
+            "missed": share([row for row in broken if not called(row)], broken),
+            "false alarms": share([row for row in sound if called(row)], sound),
+        }
+
+    shares = (0.001, 0.0025, RECALL, 0.01, 0.025, 0.05, 0.1)
+    return {
+        "generators": len(rows),
+        "by the critic's diversity": judged(lambda row: row["watch"] == "collapsed"),
+        **{f"recall below {own:g} of the floor's": judged(partial(below, recall=own)) for own in shares},
+        "coverage alone": judged(lambda row: below(row, recall=math.inf)),
+        "floor": {key: float(rows[0][f"floor_{key}"]) for key in ("fid", "recall", "coverage")},
+        "wrong": {row["name"]: f"{row['label']}, {row['recipe']}" for row in rows if below(row) == (row in sound)},
+    }
+
+
+def below(row: Mapping[str, Any], recall: float = RECALL, coverage: float = COVERAGE) -> bool:
+    """Return what :func:`degas_ray.scores.collapse.is_collapsed` says with these shares."""
+    low = float(row["recall"]) < recall * float(row["floor_recall"])
+    return low and float(row["coverage"]) < coverage * float(row["floor_coverage"])
+
+
+def share(some: Sequence[Any], every: Sequence[Any]) -> dict[str, Any]:
+    """Return a share of a count with its interval (Clopper and Pearson)."""
+    interval = stats.binomtest(len(some), len(every)).proportion_ci(0.95, "exact")
+    return {"count": len(some), "of": len(every), "interval": [round(interval.low, 3), round(interval.high, 3)]}
 
 
 if __name__ == "__main__":

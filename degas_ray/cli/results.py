@@ -19,19 +19,7 @@ if TYPE_CHECKING:
     from degas_ray.space import Genotype
     from degas_ray.study import Row, SearchRun, StudyResult, TrainRun
 
-TRIAL_COLUMNS = (
-    "trial",
-    "outcome",
-    "distance",
-    "×floor",
-    "×ResNet",
-    "recall",
-    "n",
-    "params",
-    "decided",
-    "time",
-    "genotype",
-)
+TRIAL_COLUMNS = ("trial", "outcome", "distance", "×floor", "×ResNet", "params", "time", "genotype")
 
 
 def study_facts(result: "StudyResult", home: Path) -> dict[str, Any]:
@@ -74,14 +62,8 @@ def print_study(result: "StudyResult", home: Path) -> None:
     if scored:
         p = scored[0].protocol
         images = f"{p.n_fake:,} samples against {p.n_real:,} real images"
-        print_words(
-            f"distance: {name} on {p.features_name} ({images}), recall: share of the real images that it reaches, both "
-            "after the short training"
-        )
-        print_words(
-            "×floor, ×ResNet: as a multiple of the distance of real images, of the ResNet after the same training"
-        )
-        print_words("decided: how far the search narrowed its choice: 0 % all operations alike, 100 % one left")
+        print_words(f"distance: {name} on {p.features_name} ({images}), after the short training")
+        print_words("×floor, ×ResNet: as a multiple of what real images get against real ones, and the ResNet")
     if result.front:
         print_words("front: no other trial beats it in every objective")
     for row in result.rows:
@@ -189,10 +171,7 @@ def _trial_row(row: "Row", result: "StudyResult") -> tuple[str, ...]:
         row.ended(result.front),
         f"{row.score:,.1f}" if row.score is not None else "–",
         *(times(value) or "–" for value in result.worth.relative(row.score).values()),
-        f"{row.scores['recall']:.2f}" if row.scores else "–",
-        str(row.n or "–"),
         f"{row.parameters:,}" if row.parameters else "–",
-        f"{100 * (1 - row.entropy[1]):.0f} %" if row.entropy else "–",
         duration(row.seconds),
         Genotype.parse(row.genotype).hash[:8] if row.genotype else "–",
     )

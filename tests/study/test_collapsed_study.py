@@ -21,7 +21,7 @@ from degas_ray.study.store import StudyFolder, read_json, write_json
 from degas_ray.tracking import open_tracking
 
 SETTINGS = {
-    "limit": 240,
+    "limit": 500,
     "study__strategy": "random",
     "study__trials": 2,
     "study__rerank": {"top": 0, "seeds": 1},
@@ -29,8 +29,8 @@ SETTINGS = {
     "study__yardstick": True,
     "full__lr": 1e-2,
     "full__critic_lr": 1e-2,
-    "scores__samples": 100,
-    "scores__real": 100,
+    "scores__samples": 250,
+    "scores__real": 250,
     "scores__batch": 50,
 }
 
@@ -104,13 +104,13 @@ def test_floor_and_yardstick_were_measured_once_for_the_home(ended: Ended) -> No
     worth = result.worth
     assert worth.floor is not None
     assert worth.yardstick is not None
-    assert (worth.floor.protocol.n_fake, worth.floor.protocol.n_real) == (100, 100)
+    assert (worth.floor.protocol.n_fake, worth.floor.protocol.n_real) == (250, 250)
     assert worth.floor.recall > 0.5
     assert worth.floor.coverage > 0.5
     assert worth.resnet is not None
     assert worth.floor.fid < worth.resnet
     assert len(list((ended.home / "cache" / "yardsticks").glob("*.json"))) == 1
-    pack, config = prepare("digits", ended.home, limit=240), tiny_config(**SETTINGS)
+    pack, config = prepare("digits", ended.home, limit=500), tiny_config(**SETTINGS)
     assert real_floor(config.scores, pack, ended.home) == worth.floor
 
 
