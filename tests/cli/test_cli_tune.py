@@ -148,7 +148,7 @@ def test_the_end_says_everything(calls: list[dict[str, Any]]) -> None:
     text = run("tune", "--home", "h").stdout
     for part in (
         "Study digits-1: 4 trials in 04:05",
-        "Study digits-1: 4 trials in 04:05\nChampion: Fréchet distance 99.5, recall 0.50, coverage 0.50.\nFloor, real images: 50.0.",
+        "04:05\nChampion: Fréchet distance 99.5, recall 0.50, coverage 0.50.\nFloor, real images: 50.0.\n",
         "0   completed    1,234.6       25      0.95   123,456   01:05   dcb41174",
         "1   diverged           –        –         –         –   01:05          –",
         "★ 2   completed    1,300.0",
