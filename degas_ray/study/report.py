@@ -31,11 +31,12 @@ from degas_ray.study.promote import fresh_scores
 from degas_ray.study.result import StudyResult, collect
 from degas_ray.study.standing import Standing, standing
 from degas_ray.study.store import Row, StudyFolder
+from degas_ray.study.summary import REACH
 from degas_ray.study.words import findings
 from degas_ray.study.worth import FLOOR, RESNET, times
 
 TRIALS = (
-    "trial", "outcome", "distance", FLOOR, RESNET, "recall", "coverage", "IS", "parameters", "multiply-adds", "n",
+    "trial", "outcome", "distance", FLOOR, RESNET, *REACH, "IS", "parameters", "multiply-adds", "n",
     "decided", "minutes", "genotype",
 )  # fmt: skip
 RERUNS = ("genotype", "in its trial", "fresh mean", "fresh seeds")
@@ -173,8 +174,7 @@ def _trials(study: _Study) -> str:
             "outcome": row.ended(study.result.front),
             "distance": row.score,
             **{key: times(value) or None for key, value in study.result.worth.relative(row.score).items()},
-            "recall": f"{row.scores['recall']:.2f}" if row.scores else None,
-            "coverage": f"{row.scores['coverage']:.2f}" if row.scores else None,
+            **{key: f"{Scores.from_json(row.scores).metrics()[key]:.2f}" if row.scores else None for key in REACH},
             "IS": round(Scores.from_json(row.scores).is_mean, 2) if row.scores else None,
             "parameters": row.parameters or None,
             "multiply-adds": row.macs or None,

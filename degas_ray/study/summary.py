@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from degas_ray import figures
 from degas_ray.config import Config
+from degas_ray.scores import Scores
 from degas_ray.study.importance import importance
 from degas_ray.study.overview import study_figures
 from degas_ray.study.promote import on_front
@@ -15,20 +16,10 @@ from degas_ray.study.words import findings
 from degas_ray.study.worth import FLOOR, RESNET, Worth, times
 from degas_ray.tracking import Tracker
 
+REACH = ("recall", "coverage")
 COLUMNS = (
-    "trial",
-    "outcome",
-    "score",
-    FLOOR,
-    RESNET,
-    "recall",
-    "coverage",
-    "parameters",
-    "n",
-    "entropy",
-    "seconds",
-    "genotype",
-)
+    "trial", "outcome", "score", FLOOR, RESNET, *REACH, "parameters", "n", "entropy", "seconds", "genotype",
+)  # fmt: skip
 NOTE = "mlflow.note.content"  # MLflow shows it at the top of a run's page
 
 
@@ -47,7 +38,7 @@ def leaderboard(rows: Sequence[Row], worth: Worth, front: Collection[int] = ()) 
             "outcome": row.ended(front),
             "score": f"{row.score:,.1f}" if row.score is not None else "",
             **{key: times(value) for key, value in worth.relative(row.score).items()},
-            **{key: f"{row.scores[key]:.2f}" if row.scores else "" for key in ("recall", "coverage")},
+            **{key: f"{Scores.from_json(row.scores).metrics()[key]:.2f}" if row.scores else "" for key in REACH},
             "parameters": f"{row.parameters:,}" if row.parameters else "",
             "n": str(row.n or ""),
             "entropy": f"{row.entropy[0]:.2f} → {row.entropy[1]:.2f}" if row.entropy else "",

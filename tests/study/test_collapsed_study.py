@@ -1,6 +1,7 @@
 """A real study whose full training collapses on purpose, by rates of 1e-2: no champion, and everything says so."""
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,14 @@ import pytest
 from click.testing import CliRunner, Result
 from tiny_study import tiny_config
 
+from degas_ray.cli.arguments import find_generator
 from degas_ray.cli.main import main
 from degas_ray.config import dump
 from degas_ray.data import prepare
 from degas_ray.errors import InputError
 from degas_ray.space import Genotype
 from degas_ray.study import Event, load_study, run_study
+from degas_ray.study.entries import find_entries
 from degas_ray.study.floor import real_floor
 from degas_ray.study.report import write_report
 from degas_ray.study.store import StudyFolder, read_json, write_json
@@ -97,6 +100,8 @@ def test_the_report_says_so_above_all_else(ended: Ended) -> None:
     page = write_report(ended.home, "s")
     assert page.index("NO CHAMPION: all 2 full trainings COLLAPSED") < page.index("A search for an image generator")
     assert "The champion:" not in page
+    (entry,) = find_entries(("s",), ended.home)
+    assert entry.source == "this home; COLLAPSED, no champion of s"
 
 
 def test_floor_and_yardstick_were_measured_once_for_the_home(ended: Ended) -> None:
@@ -132,6 +137,20 @@ def test_a_driver_killed_between_two_promotions_goes_on_with_the_second(copied: 
     assert [promotion.scores for promotion in load_study(copied, "s").collapsed][1] == second.scores
 
 
+def test_a_budget_that_is_spent_ends_the_promotions(copied: Path) -> None:
+    folder, second = StudyFolder(copied, "s"), load_study(copied, "s").collapsed[1]
+    shutil.rmtree(second.folder)
+    state = folder.read()
+    state["config"]["study"]["budget"]["hours"] = 1.0
+    write_json(folder.file, {**state, "spent": {"seconds": 3601.0, "gpu_seconds": 0.0}})
+    events = resumed(copied)
+    assert [event for event in events if event.kind == "start"] == []
+    assert "no more promotions: budget.hours is spent" in [event.text for event in events]
+    result = load_study(copied, "s")
+    assert (result.crowned, len(result.collapsed)) == (False, 1)
+    assert result.next_command == "degas-ray promote s"
+
+
 def test_a_candidate_that_does_not_collapse_is_crowned_in_its_place(copied: Path) -> None:
     first, second = load_study(copied, "s").collapsed
     file = Path(second.folder) / "result.json"
@@ -140,6 +159,8 @@ def test_a_candidate_that_does_not_collapse_is_crowned_in_its_place(copied: Path
     result = load_study(copied, "s")
     assert result.promotion is not None
     assert (result.winner, result.promotion.version) == (second.genotype, 1)
+    os.utime(Path(first.folder) / "result.json")  # promoted again by hand, and the last
+    assert find_generator("s", copied) == Path(second.folder) / "generator.ckpt"
     card = (open_tracking(copied).resolve_model("models:/degas-ray-s@champion") / "README.md").read_text()
     assert f"genotype {Genotype.parse(first.genotype).hash[:8]}" in card.lower()
     assert "COLLAPSED at full length" in card
