@@ -99,7 +99,8 @@ def make_plan(config: Config, home: Path) -> Plan:
     proxy = (seconds["proxy"] + seconds["score"]) * config.study.repeats
     total = makespan([], [placement.jobs(seconds["search"], proxy)] * config.study.trials)
     total += makespan([], [placement.jobs(0.0, proxy)] * alone)
-    total += seconds["full"] + seconds["score"] if config.study.promote else 0.0
+    begun = config.proxy.steps / config.full.steps if config.study.continue_winner else 0.0
+    total += (1 - begun) * seconds["full"] + seconds["score"] if config.study.promote else 0.0
     disk = _disk(config, images, pack.resolution, alone)
     missing = misfits(config, placement, resources)
     return Plan(config, images, data, trials, placement, seconds, total, disk, missing)

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from degas_ray.checkpoint import State, load
 from degas_ray.config import Config, dump, flatten
 from degas_ray.data import Pack
 from degas_ray.errors import DegasError, DivergedError
@@ -21,6 +22,7 @@ from degas_ray.study.seeds import derive
 from degas_ray.study.store import COLLAPSED, Row, Size, write_json
 from degas_ray.study.trial import look, proxy_work, show_beside
 from degas_ray.study.work import (
+    LAST,
     drop_checkpoints,
     record_genotype,
     sample_grid,
@@ -232,7 +234,10 @@ def run_promotion(context: Context, pack: Pack, task: Mapping[str, Any], report:
         classes = len(pack.classes) if config.full.supervised else 0
         parameters, macs = size_of(genotype, config.full, pack.resolution, classes)
         attempt.tracker.metrics({"full/parameters": parameters, "full/macs": macs}, 0)
-        trained = training_work(config.full, genotype, pack, place, phase="full", seed=seed, scores=config.scores)
+        begin = _short_training(context, genotype) if config.study.continue_winner else None
+        trained = training_work(
+            config.full, genotype, pack, place, phase="full", seed=seed, scores=config.scores, begin=begin
+        )
         scores = scoring_work(
             trained.generator, config.scores, pack, place, phase="full", seed=seed, step=config.full.steps
         )
@@ -258,6 +263,13 @@ def run_promotion(context: Context, pack: Pack, task: Mapping[str, Any], report:
             pictures={name: str(path) for name, path in pictures.items()},
         )
         write_json(folder / "result.json", asdict(promotion))
+
+
+def _short_training(context: Context, genotype: Genotype) -> State | None:
+    """Return the end of the training by which a trial judged a genotype, ``None`` where no trial did."""
+    own = [row for row in context.folder.rows() if row.genotype == str(genotype)]
+    files = [context.folder.trial(row.number) / LAST for row in own]
+    return next((load(file, "proxy") for file in files if file.exists()), None)
 
 
 def model_name(study: str) -> str:

@@ -193,7 +193,8 @@ def _judged(
         return judged
     place = attempt.place(attempt.folder if repeat == 0 else attempt.folder / f"repeat-{repeat + 1}")
     phase = "proxy" if repeat == 0 else f"proxy{repeat + 1}"
-    trained, scores = proxy_work(config, pack, place, genotype, seed, phase, goes_on)
+    keep_last = config.study.continue_winner and repeat == 0
+    trained, scores = proxy_work(config, pack, place, genotype, seed, phase, goes_on, keep_last)
     write_json(
         file,
         {
@@ -226,10 +227,19 @@ def proxy_work(
     seed: int,
     phase: str,
     goes_on: Callable[[str, float], bool] | None = None,
+    keep_last: bool = False,
 ) -> tuple[Trained, Scores]:
     """Train a generator under the proxy settings and score it, with a picture of real beside generated images."""
     trained = training_work(
-        config.proxy, what, pack, place, phase=phase, seed=seed, scores=config.scores, goes_on=goes_on
+        config.proxy,
+        what,
+        pack,
+        place,
+        phase=phase,
+        seed=seed,
+        scores=config.scores,
+        goes_on=goes_on,
+        keep_last=keep_last,
     )
     scores = scoring_work(
         trained.generator, config.scores, pack, place, phase=phase, seed=seed, step=config.proxy.steps

@@ -29,9 +29,10 @@ def verdict(now: Standing, config: Config) -> list[str]:
     said += _against(now)
     said += _reliability(now.worth, config)
     if now.promotion is not None and now.promotion.collapsed:
+        other = "other genotypes" if now.exhausted else "the study's next genotypes"
         said.append(
-            "What may help: a calmer full training (lower full.lr and full.critic_lr, more full.critic_steps, another "
-            "full.framework), or the next candidate, by 'degas-ray promote'."
+            "What may help: a longer or calmer full training (more full.steps, lower full.lr and full.critic_lr, more "
+            f"full.critic_steps, another full.framework), or {other}."
         )
     return said
 
@@ -48,7 +49,7 @@ def _leader(now: Standing) -> Iterator[str]:
     if promotion.collapsed:
         count = "the full training" if len(passed) == 1 else f"all {len(passed)} full trainings"
         yield f"NO CHAMPION: {count} COLLAPSED, so nothing was registered."
-        yield _listed(passed)
+        yield f"What they draw comes near hardly any real image. {_listed(passed)}"
         return
     full = Scores.from_json(promotion.scores)
     yield f"Champion: {_numbers(full)}."
