@@ -119,7 +119,7 @@ def settings(trials: int, concurrent: int) -> Config:
     """Return a study of so many trials, with the embedded images."""
     share = min(1.0, 2.0 / concurrent)  # that many trials fit on two cores
     sets = (f"study.trials={trials}", f"study.concurrent={concurrent}", f"study.cpus={share}", "scores.samples=64")
-    return resolve(sets=[*sets, "study.rerank.top=0", "study.promote=false"])
+    return resolve(sets=[*sets, "study.rerank.top=0", "study.promote=false", "study.yardstick=false"])
 
 
 def run_part(home: Path, trials: int, concurrent: int, every: int, sleep: float, stop_at: int) -> dict[str, Any]:

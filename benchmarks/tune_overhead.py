@@ -34,6 +34,7 @@ SHORT = (
     "scores.samples=64",
     "study.rerank.top=1",
     "study.promote=false",
+    "study.yardstick=false",
     "study.concurrent=1",
 )
 

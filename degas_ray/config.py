@@ -208,9 +208,21 @@ class StudyConfig(Section):
     )
     rerank: RerankConfig = RerankConfig()
     promote: bool = Field(True, description="train the winner to full length and register it as champion")
+    promotions: Count = Field(3, description="full trainings at most, where those before have collapsed")
+    continue_winner: bool = Field(
+        False, description="the promotion goes on with the winner's short training, whose steps count"
+    )
+    yardstick: bool = Field(True, description="train the ResNet under proxy, once for these images and settings")
     budget: BudgetConfig = BudgetConfig()
     max_failures: Annotated[int, Field(ge=0)] = Field(3, description="restarts of a trial whose worker died")
     on_finish: str | None = Field(None, description="a command to run when the study ends")
+
+
+# What the promotion must have in common with the short training that it goes on with.
+_CONTINUED = (
+    "framework", "supervised", "width", "critic_width", "latent_dim", "scale_latent", "batch", "generator_batch",
+    "critics",
+)  # fmt: skip
 
 
 class Config(Section):
@@ -227,6 +239,19 @@ class Config(Section):
     full: TrainConfig = TrainConfig(steps=600)
     scores: ScoresConfig = ScoresConfig()
     study: StudyConfig = StudyConfig()
+
+    @model_validator(mode="after")
+    def _continued(self) -> "Config":
+        if not self.study.continue_winner:
+            return self
+        apart = [key for key in _CONTINUED if getattr(self.proxy, key) != getattr(self.full, key)]
+        if bool(self.proxy.ema) != bool(self.full.ema):
+            apart.append("ema")
+        if apart:
+            raise ValueError(f"study.continue_winner: proxy and full have another {', '.join(apart)}; make them equal")
+        if self.full.steps <= self.proxy.steps:
+            raise ValueError(f"study.continue_winner: full.steps must be more than proxy.steps = {self.proxy.steps}")
+        return self
 
 
 # What each framework trains with on a laptop, by the size of the images: from ``python -m benchmarks.recipes``, whose

@@ -115,10 +115,15 @@ def exported_in(folder: Path) -> Path | None:
     return next((folder / name for name in EXPORTED_FILES if (folder / name).is_file()), None)
 
 
-def _promoted_at(generator: Path) -> float:
-    """Return when a generator was promoted; once more counts too, although nothing is trained again."""
+def _promoted_at(generator: Path) -> tuple[bool, float]:
+    """Return whether a generator did not collapse, and when it was promoted; once more counts too.
+
+    One that collapsed is no champion, however late it was trained: it is taken where there is no other.
+    """
     result = generator.with_name("result.json")  # written with the alias
-    return (result if result.exists() else generator).stat().st_mtime
+    if not result.exists():
+        return True, generator.stat().st_mtime
+    return (read_json(result) or {}).get("outcome") != "collapsed", result.stat().st_mtime
 
 
 def _inside(folder: Path, text: str) -> Path:

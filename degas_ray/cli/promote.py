@@ -7,7 +7,7 @@ import click
 from degas_ray.cli.arguments import SEEDLESS_HELP, find_genotype
 from degas_ray.cli.common import Verb, emit_json, home_option, json_option, quiet_option
 from degas_ray.cli.progress import open_view
-from degas_ray.cli.results import print_study, study_facts
+from degas_ray.cli.results import print_study, require_champion, study_facts
 from degas_ray.cli.watch import extractor_of, study_events
 
 
@@ -43,3 +43,4 @@ def command(study: str, trial: int | None, genotype: str | None, home: Path, qui
         emit_json(study_facts(result, home))
     else:
         print_study(result, home)
+    require_champion(result)

@@ -12,13 +12,14 @@ import click
 
 from degas_ray.cli.common import DEFAULT_HOME, print_facts, print_table, print_words
 from degas_ray.cli.progress import duration
+from degas_ray.errors import DegasError
 
 if TYPE_CHECKING:
     from degas_ray.scores import Scores
     from degas_ray.space import Genotype
     from degas_ray.study import Row, SearchRun, StudyResult, TrainRun
 
-TRIAL_COLUMNS = ("trial", "outcome", "distance", "IS", "n", "params", "decided", "time", "genotype")
+TRIAL_COLUMNS = ("trial", "outcome", "distance", "×floor", "×ResNet", "params", "time", "genotype")
 
 
 def study_facts(result: "StudyResult", home: Path) -> dict[str, Any]:
@@ -31,6 +32,9 @@ def study_facts(result: "StudyResult", home: Path) -> dict[str, Any]:
         "trials": [{**row.to_json(), "score": row.score} for row in result.rows],
         "reruns": [asdict(rerun) for rerun in result.reruns],
         "promotion": asdict(result.promotion) if result.promotion is not None else None,
+        "collapsed": [asdict(promotion) for promotion in result.collapsed],
+        "verdict": result.verdict,
+        "judge": result.worth.to_json(),
         "pictures": result.pictures,
         "seconds": result.seconds,
         "front": sorted(result.front),
@@ -46,6 +50,10 @@ def print_study(result: "StudyResult", home: Path) -> None:
     scored = [Scores.from_json(row.scores) for row in result.rows if row.scores]
     name = scored[0].protocol.distance_name if scored else "score"
     heading(f"Study {result.name}: {len(result.rows)} trials in {duration(result.seconds)}")
+    for sentence in result.verdict:
+        print_words(sentence)
+    if result.verdict:
+        click.echo()
     print_table(
         TRIAL_COLUMNS,
         [_trial_row(row, result) for row in result.rows],
@@ -54,10 +62,8 @@ def print_study(result: "StudyResult", home: Path) -> None:
     if scored:
         p = scored[0].protocol
         images = f"{p.n_fake:,} samples against {p.n_real:,} real images"
-        print_words(
-            f"distance: {name} on {p.features_name} ({images}), IS: inception score, both of the short training"
-        )
-        print_words("decided: how far the search narrowed its choice: 0 % all operations alike, 100 % one left")
+        print_words(f"distance: {name} on {p.features_name} ({images}), after the short training")
+        print_words("×floor, ×ResNet: as a multiple of what real images get against real ones, and the ResNet")
     if result.front:
         print_words("front: no other trial beats it in every objective")
     for row in result.rows:
@@ -71,14 +77,30 @@ def print_study(result: "StudyResult", home: Path) -> None:
         heading(f"Winner {genotype.hash}")
         print_genotype(genotype)
     if result.promotion is not None:
-        heading("Champion: the winner, trained to full length")
         promotion = result.promotion
+        title = "COLLAPSED, no champion" if promotion.collapsed else "Champion"
+        heading(f"{title}: the winner, trained to full length")
         facts = {"model": f"{promotion.model} version {promotion.version}, alias champion"} if promotion.model else {}
         facts |= {"outcome": promotion.outcome} if promotion.outcome != "completed" else {}
         facts["size"] = size_words(promotion.parameters, promotion.macs)
         print_facts(facts | score_lines(Scores.from_json(promotion.scores)))
     print_pictures(result.pictures)
     print_next(result.next_command, home)
+
+
+def require_champion(result: "StudyResult") -> None:
+    """End with an error where what was trained to full length has collapsed, once everything has been printed.
+
+    Raises:
+        DegasError: With what to type next.
+    """
+    if result.crowned:
+        return
+    count = len(result.collapsed)
+    raise DegasError(
+        f"{'the full training' if count == 1 else f'all {count} full trainings'} of study {result.name} collapsed, so "
+        f"no champion was registered; everything is kept; go on with '{result.next_command}'"
+    )
 
 
 def size_words(parameters: int, macs: int) -> str:
@@ -140,18 +162,16 @@ def protocol_words(scores: "Scores") -> str:
 
 
 def _trial_row(row: "Row", result: "StudyResult") -> tuple[str, ...]:
-    from degas_ray.scores import Scores
     from degas_ray.space import Genotype
+    from degas_ray.study.worth import times
 
     shown = ("★ " if row.genotype and row.genotype == result.winner else "") + str(row.number)
     return (
         shown,
         row.ended(result.front),
         f"{row.score:,.1f}" if row.score is not None else "–",
-        f"{Scores.from_json(row.scores).is_mean:.2f}" if row.scores else "–",
-        str(row.n or "–"),
+        *(times(value) or "–" for value in result.worth.relative(row.score).values()),
         f"{row.parameters:,}" if row.parameters else "–",
-        f"{100 * (1 - row.entropy[1]):.0f} %" if row.entropy else "–",
         duration(row.seconds),
         Genotype.parse(row.genotype).hash[:8] if row.genotype else "–",
     )

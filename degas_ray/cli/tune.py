@@ -22,7 +22,7 @@ from degas_ray.cli.common import (
     refuse_with_resume,
 )
 from degas_ray.cli.progress import duration, open_view
-from degas_ray.cli.results import print_study, study_facts
+from degas_ray.cli.results import print_study, require_champion, study_facts
 from degas_ray.cli.watch import extractor_of, study_events
 
 if TYPE_CHECKING:
@@ -151,6 +151,7 @@ def command(
         emit_json(study_facts(result, home))
     else:
         print_study(result, home)
+    require_champion(result)
 
 
 def _print_plan(plan: "Plan", as_json: bool) -> None:

@@ -128,6 +128,6 @@ def _group(experiment: Experiment, name: str) -> Iterator[Member]:
             yield Member(name, str(seed), group.kind, config, key=search_key(config))
         else:
             # The trainings that compare studies are the experiment's own.
-            study = config.study.model_copy(update={"promote": False})
+            study = config.study.model_copy(update={"promote": False, "yardstick": False})
             config = config.model_copy(update={"study": study})
             yield Member(name, str(seed), group.kind, config, key=study_key(config))

@@ -299,6 +299,12 @@ def _noise(experiment: Experiment, rows: Sequence[Row]) -> Iterator[str]:
                 f"Training {training} as a judge: fresh seeds move one generator's distance by {100 * within:.1f} % "
                 f"(standard deviation), generators differ by {100 * between:.1f} %."
             )
+        icc = statistics.reliability([row for row in rows if row.training == training])
+        if icc is not None:
+            yield (
+                f"Reliability of one seed of training {training}, ICC(1) of the log distances: {icc.value:.2f} "
+                f"[{icc.low:.2f}, {icc.high:.2f}], {icc.groups} generators."
+            )
 
 
 def _ranks(experiment: Experiment, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:

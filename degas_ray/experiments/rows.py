@@ -18,7 +18,15 @@ from degas_ray.files import write_bytes
 KEY_DIGITS = 12
 _TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 # Settings that change where and how often, not what comes out.
-_INDIFFERENT = {"device", "checkpoint_seconds", "checkpoint_quota", "compile"}
+_INDIFFERENT = {
+    "device",
+    "checkpoint_seconds",
+    "checkpoint_quota",
+    "compile",
+    "promotions",
+    "continue_winner",
+    "yardstick",
+}
 # Settings of a training that are younger than the first rows. With its default each leaves the training as it was, so
 # it is left out of the key then, and the rows keep theirs.
 _YOUNGER = ("beta2_end", "decay_to", "gamma", "gamma_end", "penalty")

@@ -4,6 +4,7 @@ A group's distance is the median over its generators, each with the mean of its 
 what was drawn independently: the generators, or the seeds where a group has one generator.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from degas_ray.experiments.rows import Row
+from degas_ray.scores.reliability import Reliability, intraclass_correlation
 
 Quantity = Literal["fid", "parameters", "macs"]
 
@@ -20,6 +22,7 @@ RESAMPLES = 9999
 RANK_RESAMPLES = 2000
 LEVEL = 0.95
 FEWEST_RANKED = 4  # generators, below which ranks say nothing
+FEWEST_REPEATED = 3  # generators with two seeds, below which a reliability says nothing
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,21 @@ def noise(rows: Sequence[Row]) -> tuple[float, float] | None:
     within = float(np.sqrt(np.mean([np.var(values, ddof=1) for values in repeated])))
     between = float(np.std([np.mean(values) for values in repeated], ddof=1))
     return within / mean, between / mean
+
+
+def reliability(rows: Sequence[Row]) -> Reliability | None:
+    """Return how far one training seed can be trusted to tell generators apart: ICC(1) of the log distances.
+
+    Returns:
+        ``None`` where fewer than :data:`FEWEST_REPEATED` generators have two seeds.
+    """
+    by_member: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        if row.fid is not None and row.fid > 0:
+            by_member.setdefault((row.group, row.member), []).append(math.log(row.fid))
+    if sum(len(values) > 1 for values in by_member.values()) < FEWEST_REPEATED:
+        return None
+    return intraclass_correlation(list(by_member.values()))
 
 
 def spread(rows: Sequence[Row]) -> float | None:

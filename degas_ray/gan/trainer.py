@@ -51,6 +51,7 @@ def train(
     seed: int,
     group: Group | None = None,
     resume: State | None = None,
+    begin: State | None = None,
     on_progress: OnProgress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> TrainResult:
@@ -67,6 +68,8 @@ def train(
         group: The workers that share each batch, all of which call this with the same arguments; they end with the same
             generator, that of one worker but for rounding.
         resume: What ``Progress.state()`` gave, to go on from there.
+        begin: What it gave in another training of the same networks; its weights, its optimisers and its steps are the
+            beginning of this one, which has rates and draws of its own.
         on_progress: Told every :func:`log_every` steps, at the end, and before an interruption.
         should_stop: Asked after each generator step.
 
@@ -85,6 +88,8 @@ def train(
     loop = Trainer(config, generator, pack, seed, group)
     if resume is not None:
         loop.restore(resume)
+    elif begin is not None:
+        loop.take_over(begin)
     while loop.step < config.steps:
         loop.advance()
         stop = loop.group.any(should_stop is not None and should_stop(), loop.device) and loop.step < config.steps
@@ -226,17 +231,25 @@ class Trainer:
                 f"the checkpoint was written with {key}={found.get(key)}, this training has {key}={own.get(key)}; "
                 "resume with the settings that it was written with"
             )
+        self.take_over(state)
+        checkpoint.restore_rng(state, noise=self.noise)
+        self.batches.seek(state.meta["sampler"])
+        self.history = list(state.meta["history"])
+        self.watch = CollapseWatch(**state.meta["watch"])
+
+    def take_over(self, state: State) -> None:
+        """Begin with the weights, the optimisers and the number of steps of ``state``, and with nothing else of it.
+
+        Raises:
+            CheckpointError: Where its networks are other ones.
+        """
         checkpoint.restore_module(self.generator, state, "generator")
         checkpoint.restore_module(self.critic, state, "critic")
         if self.averaged is not None:
             checkpoint.restore_module(self.averaged, state, "averaged")
         checkpoint.restore_optimizer(self.generator_adam, state, "generator_adam")
         checkpoint.restore_optimizer(self.critic_adam, state, "critic_adam")
-        checkpoint.restore_rng(state, noise=self.noise)
-        self.batches.seek(state.meta["sampler"])
         self.step = state.meta["step"]
-        self.history = list(state.meta["history"])
-        self.watch = CollapseWatch(**state.meta["watch"])
 
     def _critic_step(self) -> None:
         batch = self.batches.next()

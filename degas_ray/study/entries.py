@@ -144,7 +144,8 @@ def study_entry(home: Path, name: str) -> Entry:
     if result.promotion is not None:
         sizes = {"parameters": result.promotion.parameters, "macs": result.promotion.macs}
         scores = Scores.from_json(result.promotion.scores)
-        return _scored(name, f"{OURS}; champion of {name}", config, "full", scores, sizes | cost)
+        source = f"{OURS}; champion of {name}" if result.crowned else f"{OURS}; COLLAPSED, no champion of {name}"
+        return _scored(name, source, config, "full", scores, sizes | cost)
     row = next((row for row in result.rows if row.genotype == result.winner and row.scores), None)
     if row is None:
         raise InputError(f"study {name} has no scores yet; go on with 'degas-ray tune --resume {name}'")

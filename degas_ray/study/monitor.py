@@ -11,6 +11,7 @@ from degas_ray.study.attempt import Context
 from degas_ray.study.estimate import Estimate
 from degas_ray.study.events import Event, OnEvent
 from degas_ray.study.jobs import Job
+from degas_ray.study.store import COLLAPSED
 
 SAVE_SECONDS = 5.0
 GRACE_SECONDS = 60.0  # for workers to reach the end of a step and write a checkpoint
@@ -76,7 +77,7 @@ class Monitor:
         """Say that a job is over."""
         self.running.pop(job.key, None)
         self.estimate.ended(job.key)
-        if score is not None and job.task["kind"] == "trial":
+        if score is not None and outcome != COLLAPSED and job.task["kind"] == "trial":
             self.best = score if self.best is None else min(self.best, score)
         self._emit("end", job, outcome=outcome, score=score, genotype=genotype)
 

@@ -16,10 +16,10 @@ from degas_ray.loop import ShouldStop
 from degas_ray.study import summary
 from degas_ray.study.attempt import Context
 from degas_ray.study.events import Event, OnEvent
+from degas_ray.study.floor import real_floor
 from degas_ray.study.hyperparameters import tuned
 from degas_ray.study.monitor import Ledger
 from degas_ray.study.report import write_report
-from degas_ray.study.result import read_reruns
 from degas_ray.study.store import (
     VERSION,
     StudyFolder,
@@ -31,6 +31,7 @@ from degas_ray.study.store import (
     write_json,
 )
 from degas_ray.study.work import find_extractor, judge
+from degas_ray.study.yardstick import take_known
 from degas_ray.tracking import Tracker, Tracking, log_provenance, open_tracking, provenance
 
 HOLD_SECONDS = 2.0
@@ -160,8 +161,9 @@ def prepare_study(config: Config | None, folder: StudyFolder) -> Prepared:
         config.dataset, folder.home, resolution=config.resolution, data_dir=config.data_dir, limit=config.limit
     )
     _check(config, pack, state)
-    # Workers find the statistics of the real images in the cache.
+    # Workers find the statistics of the real images in the cache, and what real images get against them.
     judge(config.scores, pack, folder.home)
+    real_floor(config.scores, pack, folder.home)
     return Prepared(config, pack, open_tracking(folder.home))
 
 
@@ -185,6 +187,9 @@ def begin(prepared: Prepared, folder: StudyFolder, extend: int, on_event: OnEven
         facts = provenance(config, pack.fingerprint)
         log_provenance(tracker, facts)
         write_json(folder.provenance, facts)
+    if not folder.floor.exists():
+        write_json(folder.floor, real_floor(config.scores, pack, folder.home).to_json())
+    take_known(config, pack, folder)
     context = Context(folder.home, folder.name, config, pack.path, address.uri, address.experiment_id, tracker.run_id)
     study = Opened(context, pack, tracker, state, Ledger(**state["spent"]), on_event, should_stop)
     attempt = int(state.get("attempt", 0)) + 1
@@ -212,7 +217,7 @@ def end(study: Opened, outcome: str, status: str) -> None:
     """Record how a study ended, for now or for good, and run what ``study.on_finish`` says."""
     try:
         folder, config = study.folder, study.context.config
-        summary.record(study.tracker, config, folder, read_reruns(folder), study.pack.resolution)
+        summary.record(study.tracker, config, folder, study.pack.resolution)
         if status == "finished":
             _report(study)
     finally:  # whatever cannot be told of it, it has ended

@@ -95,11 +95,13 @@ def make_plan(config: Config, home: Path) -> Plan:
         seconds = _measure(config, pack, home.absolute() / "cache", images, trials, placement)
     rerank = config.study.rerank
     reruns = min(rerank.top, config.study.trials) * rerank.seeds if config.study.trials > 1 else 0
+    alone = reruns + config.study.yardstick
     proxy = (seconds["proxy"] + seconds["score"]) * config.study.repeats
     total = makespan([], [placement.jobs(seconds["search"], proxy)] * config.study.trials)
-    total += makespan([], [placement.jobs(0.0, proxy)] * reruns)
-    total += seconds["full"] + seconds["score"] if config.study.promote else 0.0
-    disk = _disk(config, images, pack.resolution, reruns)
+    total += makespan([], [placement.jobs(0.0, proxy)] * alone)
+    begun = config.proxy.steps / config.full.steps if config.study.continue_winner else 0.0
+    total += (1 - begun) * seconds["full"] + seconds["score"] if config.study.promote else 0.0
+    disk = _disk(config, images, pack.resolution, alone)
     missing = misfits(config, placement, resources)
     return Plan(config, images, data, trials, placement, seconds, total, disk, missing)
 

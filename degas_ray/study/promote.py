@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from degas_ray.checkpoint import State, load
 from degas_ray.config import Config, dump, flatten
 from degas_ray.data import Pack
 from degas_ray.errors import DegasError, DivergedError
@@ -18,9 +19,10 @@ from degas_ray.study.attempt import Attempt, Context, Report, run_key
 from degas_ray.study.introduction import found_by
 from degas_ray.study.pareto import front, ranked
 from degas_ray.study.seeds import derive
-from degas_ray.study.store import Row, Size, write_json
-from degas_ray.study.trial import proxy_work, show_beside
+from degas_ray.study.store import COLLAPSED, Row, Size, write_json
+from degas_ray.study.trial import look, proxy_work, show_beside
 from degas_ray.study.work import (
+    LAST,
     drop_checkpoints,
     record_genotype,
     sample_grid,
@@ -85,21 +87,30 @@ class Promotion:
     version: int = 0
     pictures: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def collapsed(self) -> bool:
+        """Whether it is no champion: its images are a few, over and over."""
+        return self.outcome == COLLAPSED
+
 
 def candidates(rows: Sequence[Row], config: Config) -> list[Genotype]:
-    """Return the distinct genotypes with scores, best first: by the objective, or by closeness to the Pareto knee."""
+    """Return the distinct genotypes with scores, best first: by the objective, or by closeness to the Pareto knee.
+
+    Those that have collapsed come behind all others.
+    """
     best: dict[str, Row] = {}
-    scored = [row for row in rows if row.score is not None]
-    points = [row.objectives(config.study.objectives) for row in scored]
-    for index in ranked(points):
-        best.setdefault(Genotype.parse(scored[index].genotype).hash, scored[index])
+    for sound in (True, False):
+        scored = [row for row in rows if row.score is not None and row.sound == sound]
+        for index in ranked([row.objectives(config.study.objectives) for row in scored]):
+            best.setdefault(Genotype.parse(scored[index].genotype).hash, scored[index])
     return [Genotype.parse(row.genotype) for row in best.values()]
 
 
 def on_front(rows: Sequence[Row], config: Config) -> frozenset[int]:
     """Return the numbers of the trials on the Pareto front; none with one objective, where it would be the best."""
     objectives = config.study.objectives
-    scored = [row for row in rows if row.score is not None]
+    sound = [row for row in rows if row.sound]
+    scored = sound or [row for row in rows if row.score is not None]
     if len(objectives) < 2:
         return frozenset()
     return frozenset(scored[index].number for index in front([row.objectives(objectives) for row in scored]))
@@ -157,8 +168,12 @@ def fresh_scores(reruns: Sequence[Rerun]) -> dict[str, list[float]]:
     return dict(sorted(found.items(), key=lambda item: fmean(item[1]) if item[1] else math.inf))
 
 
-def winner(rows: Sequence[Row], reruns: Sequence[Rerun], config: Config) -> Genotype | None:
-    """Return the genotype to promote: the best by its fresh seeds alone, since the best of many noisy scores flatters.
+def promotion_order(rows: Sequence[Row], reruns: Sequence[Rerun], config: Config) -> list[Genotype]:
+    """Return the genotypes with scores in the order in which they are promoted, each where those before collapse.
+
+    First come those that were trained again, by their fresh seeds alone, since the best of many noisy scores flatters;
+    then the others by their trials. Whatever collapsed, in most of its fresh trainings or without any in its trial,
+    comes behind all that did not.
 
     Args:
         rows: The trials.
@@ -168,21 +183,39 @@ def winner(rows: Sequence[Row], reruns: Sequence[Rerun], config: Config) -> Geno
     order = candidates(rows, config)
     fresh = {genotype: found for genotype, found in fresh_scores(reruns).items() if found}
     known = [genotype for genotype in order if str(genotype) in fresh]
-    if not known:
-        return order[0] if order else None
     sizes = {row.genotype: row for row in rows if row.score is not None}
     points = []
     for genotype in known:
         distances, row = fresh[str(genotype)], sizes[str(genotype)]
         values = {"fid": fmean(distances), "parameters": row.parameters, "macs": row.macs}
         points.append(tuple(float(values[name]) for name in config.study.objectives))
-    return known[ranked(points)[0]]
+    again = [known[index] for index in ranked(points)]
+    sound = {row.genotype for row in rows if row.sound} - fresh.keys()
+    sound |= {genotype for genotype in fresh if not _mostly_collapsed(genotype, reruns)}
+    whole = again + [genotype for genotype in order if str(genotype) not in fresh]
+    return sorted(whole, key=lambda genotype: str(genotype) not in sound)
 
 
-def promotion_task(context: Context, genotype: Genotype) -> dict[str, Any]:
-    """Return the task that trains the winner to full length."""
+def winner(rows: Sequence[Row], reruns: Sequence[Rerun], config: Config) -> Genotype | None:
+    """Return the first genotype of :func:`promotion_order`, ``None`` where no trial has a score."""
+    return next(iter(promotion_order(rows, reruns, config)), None)
+
+
+def _mostly_collapsed(genotype: str, reruns: Sequence[Rerun]) -> bool:
+    outcomes = [rerun.outcome == COLLAPSED for rerun in reruns if rerun.genotype == genotype and rerun.scores]
+    return 2 * sum(outcomes) > len(outcomes)
+
+
+def promotion_task(context: Context, genotype: Genotype, turn: int = 1) -> dict[str, Any]:
+    """Return the task that trains a genotype to full length.
+
+    Args:
+        context: The study's.
+        genotype: Which.
+        turn: 1 for the winner, 2 for the next where that has collapsed, and so on.
+    """
     folder = context.folder.root / "promotion" / genotype.hash
-    return {"kind": "promotion", "folder": str(folder), "genotype": str(genotype)}
+    return {"kind": "promotion", "folder": str(folder), "genotype": str(genotype), "turn": turn}
 
 
 def run_promotion(context: Context, pack: Pack, task: Mapping[str, Any], report: Report) -> None:
@@ -191,7 +224,9 @@ def run_promotion(context: Context, pack: Pack, task: Mapping[str, Any], report:
     if (folder / "result.json").exists():
         return
     seed = derive(config.seed, "full", genotype.hash)
-    with Attempt(context, folder, "promotion", f"{context.study} promotion", report) as attempt:
+    turn = task.get("turn", 1)
+    name = f"{context.study} promotion{f' {turn}' if turn > 1 else ''}"
+    with Attempt(context, folder, "promotion", name, report) as attempt:
         attempt.tracker.params({**flatten(config), "study.seed": config.seed, "seed": seed})
         attempt.tracker.text(dump(config), "config.yaml")
         place = attempt.place()
@@ -199,10 +234,14 @@ def run_promotion(context: Context, pack: Pack, task: Mapping[str, Any], report:
         classes = len(pack.classes) if config.full.supervised else 0
         parameters, macs = size_of(genotype, config.full, pack.resolution, classes)
         attempt.tracker.metrics({"full/parameters": parameters, "full/macs": macs}, 0)
-        trained = training_work(config.full, genotype, pack, place, phase="full", seed=seed, scores=config.scores)
+        begin = _short_training(context, genotype) if config.study.continue_winner else None
+        trained = training_work(
+            config.full, genotype, pack, place, phase="full", seed=seed, scores=config.scores, begin=begin
+        )
         scores = scoring_work(
             trained.generator, config.scores, pack, place, phase="full", seed=seed, step=config.full.steps
         )
+        trained = look(trained, scores, config.scores, pack, place)
         show_beside(trained, pack, place, seed, config.full.steps)
         attempt.tracker.image(sample_grid(trained.generator, seed), "grid", config.full.steps)
         attempt.tracker.artifact(folder / "generator.ckpt")
@@ -226,13 +265,26 @@ def run_promotion(context: Context, pack: Pack, task: Mapping[str, Any], report:
         write_json(folder / "result.json", asdict(promotion))
 
 
+def _short_training(context: Context, genotype: Genotype) -> State | None:
+    """Return the end of the training by which a trial judged a genotype, ``None`` where no trial did."""
+    own = [row for row in context.folder.rows() if row.genotype == str(genotype)]
+    files = [context.folder.trial(row.number) / LAST for row in own]
+    return next((load(file, "proxy") for file in files if file.exists()), None)
+
+
 def model_name(study: str) -> str:
     """Return the name under which a study's generators are registered."""
     return f"degas-ray-{study}"
 
 
 def register(
-    tracking: Tracking, promotion: Promotion, config: Config, study: str, images: str, again: str
+    tracking: Tracking,
+    promotion: Promotion,
+    config: Config,
+    study: str,
+    images: str,
+    again: str,
+    verdict: Sequence[str] = (),
 ) -> Promotion:
     """Register the promoted generator in MLflow as :data:`ALIAS`; doing it again gives the same version.
 
@@ -243,6 +295,7 @@ def register(
         study: Its name.
         images: What it was trained on, in words.
         again: The command that tries it again.
+        verdict: How good it is, in sentences.
 
     Returns:
         The promotion with its run, its model name and version, also in its ``result.json``.
@@ -263,7 +316,7 @@ def register(
         name,
         genotype=promotion.genotype,
         words=Genotype.parse(promotion.genotype).describe(),
-        scores=_sentences(scores),
+        scores=[*verdict, *_sentences(scores)],
         data=images,
         training={
             **flatten(config.full),
@@ -281,6 +334,7 @@ def register(
         "degas.scores": scores.sentence(),
         "degas.scores_protocol": json.dumps(scores.to_json()["protocol"]),
         "degas.study": study,
+        **({"degas.verdict": " ".join(verdict)} if verdict else {}),
         **{f"degas.{metric}": f"{value:.6g}" for metric, value in scores.metrics().items()},
     }
     version = tracking.register(promotion.run_id, package, name, ALIAS, tags)

@@ -20,6 +20,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from degas_ray.study.seeds import derive
+from degas_ray.study.store import COLLAPSED
 from degas_ray.study.strategies import Result, Strategy
 
 STUDY_NAME = "degas-ray"
@@ -133,6 +134,9 @@ class Proposals:
     ) -> None:
         """Tell how a trial ended; what is not finite is a failure, a pruned trial comes with what it had reached.
 
+        A collapsed trial is told as pruned before its first step: Optuna's model ranks such trials by their values, and
+        behind all others.
+
         Args:
             number: The trial's.
             outcome: completed, collapsed, pruned, diverged or failed.
@@ -142,13 +146,16 @@ class Proposals:
         trial = self._study.get_trials(deepcopy=False)[number]
         if trial.state.is_finished():
             return
+        finite = bool(values) and all(map(math.isfinite, values))
+        collapsed = outcome == COLLAPSED and finite
         if len(self._directions) == 1:
-            for step, value in sorted((milestones or {}).items()):
+            reached = {0: values[0]} if collapsed else milestones or {}
+            for step, value in sorted(reached.items()):
                 if math.isfinite(value):
                     optuna.trial.Trial(self._study, trial._trial_id).report(value, step)
-        if outcome == "pruned":
+        if outcome == "pruned" or collapsed:
             self._study.tell(number, state=TrialState.PRUNED)
-        elif outcome in ("completed", "collapsed") and values and all(map(math.isfinite, values)):
+        elif outcome == "completed" and finite:
             self._study.tell(number, list(values))
         else:
             self._study.tell(number, state=TrialState.FAIL)

@@ -17,6 +17,7 @@ from degas_ray.study.store import Row, read_json, write_json
 from degas_ray.study.trial import trial_task
 from degas_ray.study.work import FOUND
 from degas_ray.study.worker import DISK, FAILURE
+from degas_ray.study.yardstick import KEY, yardstick_task
 from degas_ray.tracking.runs import Role
 
 DIED = "WorkerDied"  # a failure that nobody but the driver knows of
@@ -24,7 +25,7 @@ ALIKE = 3  # first trials that fail in the same way: nothing better is to be exp
 
 
 class StudyQueue:
-    """Trials from Optuna, then re-rankings of the best.
+    """Trials from Optuna, then the yardstick, where it is not known, and re-rankings of the best.
 
     Args:
         context: The study's.
@@ -55,11 +56,11 @@ class StudyQueue:
         succeeded = any(row.outcome != "failed" for row in rows)
         self._failures: list[tuple[str, str]] | None = None if succeeded else []
         self.problem = ""
-        scores = [row.score for row in rows if row.score is not None]
+        scores = [row.score for row in rows if row.score is not None and row.sound]
         monitor.best = min(scores, default=None)
 
     def next(self) -> Job | None:
-        """Return the next job: one that waits already, a trial begun earlier, a new trial, a re-ranking."""
+        """Return the next job: one that waits already, a trial begun earlier, a new trial, a training alone."""
         job = None if self._monitor.stopping else self._choose()
         running = [other.needs for other in self._monitor.running.values()]
         if job is not None and not self._placement.fits(running, job.needs):
@@ -88,10 +89,10 @@ class StudyQueue:
         folder = Path(job.task["folder"])
         if error and not (folder / "result.json").exists() and self._retry(job, folder, error):
             return
-        if job.task["kind"] == "rerank":
+        if job.task["kind"] != "trial":
             result = read_json(folder / "result.json") or {"outcome": "failed", "scores": {}}
             score = Scores.from_json(result["scores"]).fid if result["scores"] else None
-            self._monitor.end(job, result["outcome"], score, job.task["genotype"])
+            self._monitor.end(job, result["outcome"], score, job.task.get("genotype", ""))
             return
         row = self._context.folder.row(job.task["number"])
         searched = job.task["until"] == "search" and (folder / FOUND).exists()
@@ -146,13 +147,20 @@ class StudyQueue:
         tasks = rerank_tasks(self._context, chosen) if len(chosen) > 1 else []
         needs = self._placement.training
         jobs = [Job(f"re-rank {index + 1} of {len(tasks)}", task, needs) for index, task in enumerate(tasks)]
+        if chosen and self._context.config.study.yardstick:
+            jobs.insert(0, Job(KEY, yardstick_task(self._context.folder), needs))
         return [job for job in jobs if not (Path(job.task["folder"]) / "result.json").exists()]
+
+    @property
+    def _missing_yardstick(self) -> bool:
+        known = (self._context.folder.yardstick / "result.json").exists()
+        return self._context.config.study.yardstick and not known
 
     def _waiting(self) -> tuple[int, int, bool]:
         searches = sum(job.task.get("until") == "search" for job in self._again)
         trials = self._total - len(self._proposals) + len(self._resumed) + searches
         study = self._context.config.study
-        expected = min(study.rerank.top, self._total) * study.rerank.seeds
+        expected = min(study.rerank.top, self._total) * study.rerank.seeds + self._missing_yardstick
         trainings = len(self._again) - searches + (len(self._reruns) if self._reruns is not None else expected)
         return trials, trainings, study.promote
 

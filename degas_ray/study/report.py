@@ -29,10 +29,16 @@ from degas_ray.study.overview import COORDINATES, DIAGRAM, HISTORY, IMPORTANCE, 
 from degas_ray.study.page import page
 from degas_ray.study.promote import fresh_scores
 from degas_ray.study.result import StudyResult, collect
+from degas_ray.study.standing import Standing, standing
 from degas_ray.study.store import Row, StudyFolder
+from degas_ray.study.summary import REACH
 from degas_ray.study.words import findings
+from degas_ray.study.worth import FLOOR, RESNET, times
 
-TRIALS = ("trial", "outcome", "distance", "IS", "parameters", "multiply-adds", "n", "decided", "minutes", "genotype")
+TRIALS = (
+    "trial", "outcome", "distance", FLOOR, RESNET, *REACH, "IS", "parameters", "multiply-adds", "n",
+    "decided", "minutes", "genotype",
+)  # fmt: skip
 RERUNS = ("genotype", "in its trial", "fresh mean", "fresh seeds")
 CAPTIONS = {
     HISTORY: "Every trial's score after the short training, and the best so far.",
@@ -45,6 +51,7 @@ CAPTIONS = {
 @dataclass(frozen=True)
 class _Study:
     result: StudyResult
+    now: Standing
     state: Mapping[str, Any]
     config: Config
     facts: Mapping[str, Any]  # provenance
@@ -67,9 +74,7 @@ def write_report(home: Path, name: str) -> str:
     resolution = _resolution(study)
     shares = importance(study.result.rows, study.config)
     drawn = study_figures(study.config, study.result.rows, study.winner, shares, resolution)
-    sentences = findings(
-        study.config, study.result.rows, study.result.reruns, study.winner, study.result.promotion, shares
-    )
+    sentences = findings(study.config, study.now, shares)
     parts = [
         _head(study, sentences, resolution),
         _winner(study, drawn[DIAGRAM]),
@@ -87,12 +92,13 @@ def _read(home: Path, name: str) -> _Study:
     folder = StudyFolder(home, name)
     state = folder.read()
     config = stored_config(state, folder.file)
-    result = collect(folder, state, config)
+    result, now = collect(folder, state, config), standing(folder, config)
     if not result.winner:
         raise InputError(f"no trial of {name} has a score yet; go on with 'degas-ray tune --resume {name}'")
     scored = next(row for row in result.rows if row.scores)
     distance = Scores.from_json(scored.scores).protocol.distance_name
-    return _Study(result, state, config, read_json(folder.provenance) or {}, Genotype.parse(result.winner), distance)
+    facts = read_json(folder.provenance) or {}
+    return _Study(result, now, state, config, facts, Genotype.parse(result.winner), distance)
 
 
 def _resolution(study: _Study) -> int:
@@ -116,8 +122,9 @@ def _head(study: _Study, sentences: Sequence[str], resolution: int) -> str:
     shown[study.name + (", full training" if result.promotion is not None else ", short training")] = f"{distance:,.1f}"
     boxes = "".join(f"<div><b>{escape(value)}</b><span>{escape(key)}</span></div>" for key, value in shown.items())
     said = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    verdict = "".join(f"<p><b>{escape(sentence)}</b></p>\n" for sentence in result.verdict)
     return (
-        f"<h1>Study {escape(result.name)}</h1>\n<p class='lead'>A search for an image generator. "
+        f"<h1>Study {escape(result.name)}</h1>\n{verdict}<p class='lead'>A search for an image generator. "
         f"{escape(what_trials_do(study.config))}</p>\n<div class='facts'>{boxes}</div>\n"
         f"<h2>What was found</h2>\n<ul>{said}</ul>"
     )
@@ -133,8 +140,9 @@ def _winner(study: _Study, diagram: Figure) -> str:
 
 def _pictures(study: _Study) -> str:
     pictures = {name: Path(path) for name, path in study.result.pictures.items() if path.endswith(".png")}
+    whose = "The champion" if study.result.crowned else "What was promoted, and COLLAPSED"
     parts = [
-        _figure(_inline(path.read_bytes(), "png"), f"The champion: {name}.", "pixels")
+        _figure(_inline(path.read_bytes(), "png"), f"{whose}: {name}.", "pixels")
         for name, path in pictures.items()
         if path.exists()
     ]
@@ -149,7 +157,7 @@ def _pictures(study: _Study) -> str:
         losses = ("full/critic_loss", "full/generator_loss")
         if any(losses[0] in row for row in rows):
             curve = figures.curve(rows, "step", losses)
-            parts.append(_figure(_svg(curve), "The champion's training: losses of critic and generator."))
+            parts.append(_figure(_svg(curve), f"{whose}: losses of critic and generator over its training."))
     return f"<h2>Pictures</h2>\n{''.join(parts)}" if parts else ""
 
 
@@ -158,12 +166,15 @@ def _stats(path: Path) -> list[dict[str, Any]]:
 
 
 def _trials(study: _Study) -> str:
-    order = sorted(study.result.rows, key=lambda row: (row.score is None, row.score or 0.0, row.number))
+    rows = study.result.rows
+    order = sorted(rows, key=lambda row: (row.score is None, not row.sound, row.score or 0.0, row.number))
     lines = [
         {
             "trial": f"{row.number}" + (" ★" if row.genotype == str(study.winner) else ""),
             "outcome": row.ended(study.result.front),
             "distance": row.score,
+            **{key: times(value) or None for key, value in study.result.worth.relative(row.score).items()},
+            **{key: f"{Scores.from_json(row.scores).metrics()[key]:.2f}" if row.scores else None for key in REACH},
             "IS": round(Scores.from_json(row.scores).is_mean, 2) if row.scores else None,
             "parameters": row.parameters or None,
             "multiply-adds": row.macs or None,
@@ -177,7 +188,11 @@ def _trials(study: _Study) -> str:
     protocol = Scores.from_json(study.best.scores)
     told = f"Measured by {protocol.protocol.distance_name} on {protocol.protocol.features_name}, "
     told += f"{protocol.protocol.n_fake:,} samples against {protocol.protocol.n_real:,} real images, "
-    told += f"protocol {protocol.protocol.hash}. Lower is better. ★ won after re-ranking."
+    told += f"protocol {protocol.protocol.hash}. Lower is better. ★ won after re-ranking. "
+    told += (
+        f"{FLOOR}: as a multiple of what real images get against other real ones; {RESNET}: of what the hand-designed "
+    )
+    told += "ResNet gets after the same short training."
     if study.result.front:
         told += f" On the front: no trial beats it in every one of {', '.join(study.config.study.objectives)}."
     parts = [f"<h2>Trials</h2>\n{_scroll(tables.html(lines, TRIALS))}\n<p class='small'>{escape(told)}</p>"]

@@ -1,16 +1,20 @@
 """What a study came to, read from its folder."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from degas_ray.config import Config, stored_config
-from degas_ray.files import checked
 from degas_ray.space import Genotype
 from degas_ray.study import promote
 from degas_ray.study.promote import Promotion, Rerun
-from degas_ray.study.store import Row, StudyFolder, read_json
+from degas_ray.study.standing import standing
+from degas_ray.study.store import Row, StudyFolder
+from degas_ray.study.verdict import verdict
+from degas_ray.study.worth import Worth
+
+EXTEND = 4  # trials more, where all candidates have collapsed
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,16 @@ class StudyResult:
         run_id: In MLflow.
         rows: One a trial, by number.
         reruns: The re-rankings.
-        winner: The genotype, as text.
-        promotion: The champion; ``None`` where ``study.promote`` is off.
+        winner: The champion's genotype, or that of the candidate which comes first, as text.
+        promotion: The champion, or the winner's training where all that were promoted have collapsed; ``None`` where
+            ``study.promote`` is off.
         pictures: What they show, to their files.
         next_command: What to type next.
         seconds: Spent in all attempts together.
         front: Numbers of the trials on the Pareto front; none with one objective.
+        collapsed: The promotions that are no champions, in order.
+        verdict: How good the champion is, in sentences; the first words say where there is none.
+        worth: What its distance is to be read against.
     """
 
     name: str
@@ -42,6 +50,14 @@ class StudyResult:
     next_command: str
     seconds: float
     front: frozenset[int] = frozenset()
+    collapsed: tuple[Promotion, ...] = ()
+    verdict: tuple[str, ...] = ()
+    worth: Worth = field(default_factory=Worth)
+
+    @property
+    def crowned(self) -> bool:
+        """Whether it has a champion, or was not asked for one."""
+        return self.promotion is None or not self.promotion.collapsed
 
 
 def load_study(home: Path, name: str) -> StudyResult:
@@ -66,11 +82,12 @@ def collect(
         config: Its settings.
         chosen: What was promoted; the winner by default.
     """
-    rows, reruns = folder.rows(), read_reruns(folder)
-    genotype = chosen or promote.winner(rows, reruns, config)
-    promotion = read_promotion(folder, genotype) if genotype is not None else None
+    now = standing(folder, config, chosen)
+    genotype, promotion = now.winner, now.promotion
     if promotion is not None and promotion.model:
         command = f"degas-ray sample models:/{promotion.model}@{promote.ALIAS} --grid --out samples.png"
+    elif now.exhausted:
+        command = f"degas-ray tune --resume {folder.name} --extend-trials {EXTEND}"
     elif genotype is not None:
         command = f"degas-ray promote {folder.name}"
     else:
@@ -79,26 +96,15 @@ def collect(
         name=folder.name,
         folder=folder.root,
         run_id=state.get("run_id", ""),
-        rows=tuple(rows),
-        reruns=tuple(reruns),
+        rows=now.rows,
+        reruns=now.reruns,
         winner=str(genotype) if genotype is not None else "",
         promotion=promotion,
         pictures=promotion.pictures if promotion is not None else {},
         next_command=command,
         seconds=state["spent"]["seconds"],
-        front=promote.on_front(rows, config),
+        front=promote.on_front(now.rows, config),
+        collapsed=now.collapsed,
+        verdict=tuple(verdict(now, config)),
+        worth=now.worth,
     )
-
-
-def read_reruns(folder: StudyFolder) -> list[Rerun]:
-    """Return the re-rankings that are over."""
-    files = sorted((folder.root / "rerank").glob("*/result.json"))
-    found = [(path, read_json(path)) for path in files]
-    return [checked(Rerun, value, path) for path, value in found if value is not None]
-
-
-def read_promotion(folder: StudyFolder, genotype: Genotype) -> Promotion | None:
-    """Return the promotion of a genotype, or ``None`` where there is none yet."""
-    path = folder.root / "promotion" / genotype.hash / "result.json"
-    value = read_json(path)
-    return checked(Promotion, value, path) if value is not None else None

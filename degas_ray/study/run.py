@@ -22,11 +22,14 @@ from degas_ray.study.jobs import Job, Queue, Resources, check_shared, run_jobs, 
 from degas_ray.study.monitor import Monitor
 from degas_ray.study.opened import Opened, Prepared, begin, end, hold_study, open_folder, prepare_study
 from degas_ray.study.placement import Placement, misfits, place
+from degas_ray.study.promote import Promotion
 from degas_ray.study.proposals import Proposals
 from degas_ray.study.queues import ListQueue, StudyQueue
-from degas_ray.study.result import StudyResult, collect, load_study, read_promotion, read_reruns
-from degas_ray.study.store import StudyFolder
+from degas_ray.study.result import EXTEND, StudyResult, collect, load_study
+from degas_ray.study.standing import read_promotion, read_reruns, standing
+from degas_ray.study.store import COLLAPSED, StudyFolder
 from degas_ray.study.strategies import make_strategy
+from degas_ray.study.verdict import verdict
 from degas_ray.study.worker import run_task
 
 # A proposal uses results from this many rounds of trials ago: deterministic, and hardly ever waiting.
@@ -69,8 +72,8 @@ def run_study(
         with session(folder.home) as resources:
             placement = _placed(prepared.config, folder, resources, on_event or _ignore)
             study = begin(prepared, folder, extend, on_event or _ignore, stop)
-            error = _attempted(study, placement, worker)
-        end(study, *_ends(error))  # once Ray is gone: it may start a command of the user's
+            outcome, error = _attempted(study, placement, worker)
+        end(study, outcome, _status(error))  # once Ray is gone: it may start a command of the user's
         if error is not None:
             raise error
     return load_study(home, folder.name)
@@ -85,12 +88,12 @@ def promote_genotype(
     on_event: OnEvent | None = None,
     should_stop: ShouldStop | None = None,
 ) -> StudyResult:
-    """Train a genotype with a study's full settings and register it as champion.
+    """Train a genotype with a study's full settings, and register it as champion unless it has collapsed.
 
     Args:
         home: The home directory.
         name: Of the study.
-        genotype: Which; the one of ``trial``, or the study's winner, by default.
+        genotype: Which; the one of ``trial`` by default, or the study's winner, or the next where that has collapsed.
         trial: A trial's number.
         on_event: Told of all that happens.
         should_stop: As for :func:`run_study`.
@@ -149,10 +152,17 @@ def _placed(
 def _chosen(folder: StudyFolder, config: Config, trial: int | None) -> Genotype:
     rows = folder.rows()
     if trial is None:
-        genotype = promote.winner(rows, read_reruns(folder), config)
-        if genotype is None:
+        order = promote.promotion_order(rows, read_reruns(folder), config)
+        if not order:
             raise InputError(f"no trial of {folder.name} has a score yet; type 'degas-ray tune --resume {folder.name}'")
-        return genotype
+        for genotype in order:
+            promotion = read_promotion(folder, genotype)
+            if promotion is None or not promotion.collapsed:
+                return genotype
+        raise InputError(
+            f"all {len(order)} genotypes of {folder.name} have collapsed at full length; find others with "
+            f"'degas-ray tune --resume {folder.name} --extend-trials {EXTEND}', or begin another study"
+        )
     known = {row.number: row.genotype for row in rows if row.genotype}
     if trial not in known:
         numbers = ", ".join(map(str, known)) or "none"
@@ -160,23 +170,23 @@ def _chosen(folder: StudyFolder, config: Config, trial: int | None) -> Genotype:
     return Genotype.parse(known[trial])
 
 
-def _attempted(study: Opened, placement: Placement, worker: StudyWorker) -> DegasError | None:
-    """Run a study and return what it ended with, ``None`` where it came to its end."""
+def _attempted(study: Opened, placement: Placement, worker: StudyWorker) -> tuple[str, DegasError | None]:
+    """Run a study and return its outcome, and the error where it did not come to its end."""
     try:
-        _run(study, placement, worker)
+        return _run(study, placement, worker), None
     except DegasError as error:
-        return error
-    return None
+        return "interrupted" if isinstance(error, Interrupted) else "failed", error
 
 
-def _ends(error: DegasError | None) -> tuple[str, str]:
-    """Return the outcome and the status of a study that ended with ``error``."""
+def _status(error: DegasError | None) -> str:
+    """Return the status of a study that ended with ``error``."""
     if error is None:
-        return "completed", "finished"
-    return ("interrupted", "paused") if isinstance(error, Interrupted) else ("failed", "failed")
+        return "finished"
+    return "paused" if isinstance(error, Interrupted) else "failed"
 
 
-def _run(study: Opened, placement: Placement, worker: StudyWorker) -> None:
+def _run(study: Opened, placement: Placement, worker: StudyWorker) -> str:
+    """Do what is left of a study; return ``completed``, or ``collapsed`` where it has no champion for that."""
     config, folder = study.context.config, study.folder
     total = study.state["trials"]
     if config.study.budget.trials is not None:
@@ -199,10 +209,7 @@ def _run(study: Opened, placement: Placement, worker: StudyWorker) -> None:
     _jobs(study, queue, "trials", placement.concurrent, worker)
     _check_stop(study, monitor, queue.problem, _resume(folder.name))
     _check_scores(study)
-    genotype = promote.winner(folder.rows(), read_reruns(folder), config)
-    assert genotype is not None
-    if config.study.promote:
-        _promote(study, monitor, genotype, placement, _resume(folder.name))
+    return _promote_best(study, monitor, placement) if config.study.promote else "completed"
 
 
 def _monitor(study: Opened, placement: Placement) -> Monitor:
@@ -210,21 +217,56 @@ def _monitor(study: Opened, placement: Placement) -> Monitor:
     return Monitor(study.context, study.on_event, study.should_stop, estimate, study.ledger, study.save)
 
 
-def _promote(study: Opened, monitor: Monitor, genotype: Genotype, placement: Placement, again: str) -> None:
-    """Train a genotype to full length and register it; ``again`` is the command that goes on with that."""
+def _promote_best(study: Opened, monitor: Monitor, placement: Placement) -> str:
+    """Train the winner to full length and register it; where it collapses the next, and so on, within the budget."""
+    config, folder = study.context.config, study.folder
+    order = promote.promotion_order(folder.rows(), read_reruns(folder), config)[: config.study.promotions]
+    for turn, genotype in enumerate(order, 1):
+        if turn > 1 and read_promotion(folder, genotype) is None:
+            if spent := study.ledger.exceeds(study.context):
+                monitor.say(f"no more promotions: {spent} is spent")
+                break
+            monitor.say(f"genotype {genotype.hash[:8]} is trained in its place, {turn} of at most {len(order)}")
+        promotion = _promote(study, monitor, genotype, placement, _resume(folder.name), turn)
+        if not promotion.collapsed:
+            return "completed"
+        monitor.say(f"genotype {genotype.hash[:8]} COLLAPSED at full length and is no champion")
+    return COLLAPSED
+
+
+def _promote(
+    study: Opened, monitor: Monitor, genotype: Genotype, placement: Placement, again: str, turn: int = 1
+) -> Promotion:
+    """Train a genotype to full length, and register it unless it has collapsed.
+
+    Args:
+        study: The study.
+        monitor: Told of everything.
+        genotype: What is trained.
+        placement: What that needs.
+        again: The command that goes on with it.
+        turn: How many candidates were trained so far, with this one.
+    """
     config = study.context.config
     study.context = replace(study.context, concurrent=1)
-    job = Job("promotion", promote.promotion_task(study.context, genotype), placement.promotion)
+    name = "promotion" if turn == 1 else f"promotion {turn}"
+    job = Job(name, promote.promotion_task(study.context, genotype, turn), placement.promotion)
     queue = ListQueue(study.context, monitor, [job])
-    _jobs(study, queue, "promotion", 1)
+    _jobs(study, queue, name.replace(" ", "-"), 1)
     _check_stop(study, monitor, queue.problem, again)
     promotion = read_promotion(study.folder, genotype)
     assert promotion is not None
+    if promotion.collapsed:
+        return promotion
     pack = study.pack
     images = (
         f"{len(pack):,} images of {pack.name} at {pack.resolution}x{pack.resolution}, fingerprint {pack.fingerprint}"
     )
-    promote.register(study.context.tracking, promotion, config, study.folder.name, images, again)
+    now = standing(study.folder, config)
+    if now.promotion != promotion:  # it was chosen by hand
+        now = standing(study.folder, config, chosen=genotype)
+    said = verdict(now, config)
+    return promote.register(study.context.tracking, promotion, config, study.folder.name, images, again, said)
 
 
 def _jobs(

@@ -2,7 +2,8 @@
 
 ``HOME/studies/NAME``: ``study.json`` (settings, what was spent), ``optuna.journal``, ``trials/0003`` (a run directory
 with checkpoints and, at its end, ``result.json``), ``rerank/HASH-SEED``, ``promotion/HASH``, ``trained/KEY.json`` (the
-scores of a genotype under these settings), ``stop`` (asks the workers to pause). Ray's own files are no part of it.
+scores of a genotype under these settings), ``floor.json`` and ``yardstick/resnet`` (what a distance is read against),
+``stop`` (asks the workers to pause). Ray's own files are no part of it.
 """
 
 import fcntl
@@ -22,6 +23,7 @@ from degas_ray.files import read_json as read_json
 from degas_ray.files import write_json as write_json
 
 VERSION = 1
+COLLAPSED = "collapsed"
 _KEYS = {"config": dict, "trials": int, "spent": dict}  # of study.json
 _SPENT = ("seconds", "gpu_seconds")
 Size = Annotated[int, Field(ge=0, lt=2**63)]
@@ -120,6 +122,11 @@ class Row:
         """The mean Fréchet distance of the proxy trainings, or ``None`` without one."""
         return sum(self.distances) / len(self.distances) if self.distances else None
 
+    @property
+    def sound(self) -> bool:
+        """Whether it has a score and its images are not copies of a few."""
+        return self.score is not None and self.outcome != COLLAPSED
+
     def ended(self, front: Collection[int]) -> str:
         """Return the outcome with what a table says beside it.
 
@@ -152,6 +159,8 @@ class StudyFolder:
         self.journal = self.root / "optuna.journal"
         self.stop = self.root / "stop"
         self.provenance = self.root / "provenance.json"
+        self.floor = self.root / "floor.json"
+        self.yardstick = self.root / "yardstick" / "resnet"
 
     def trial(self, number: int) -> Path:
         """Return the folder of a trial."""

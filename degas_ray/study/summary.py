@@ -5,31 +5,40 @@ from collections.abc import Collection, Iterator, Sequence
 
 from degas_ray import figures
 from degas_ray.config import Config
+from degas_ray.scores import Scores
 from degas_ray.study.importance import importance
 from degas_ray.study.overview import study_figures
-from degas_ray.study.promote import Rerun, on_front, winner
-from degas_ray.study.result import read_promotion
+from degas_ray.study.promote import on_front
+from degas_ray.study.standing import standing
 from degas_ray.study.store import Row, StudyFolder
+from degas_ray.study.verdict import verdict
 from degas_ray.study.words import findings
+from degas_ray.study.worth import FLOOR, RESNET, Worth, times
 from degas_ray.tracking import Tracker
 
-COLUMNS = ("trial", "outcome", "score", "parameters", "n", "entropy", "seconds", "genotype")
+REACH = ("recall", "coverage")
+COLUMNS = (
+    "trial", "outcome", "score", FLOOR, RESNET, *REACH, "parameters", "n", "entropy", "seconds", "genotype",
+)  # fmt: skip
 NOTE = "mlflow.note.content"  # MLflow shows it at the top of a run's page
 
 
-def leaderboard(rows: Sequence[Row], front: Collection[int] = ()) -> list[dict[str, str]]:
-    """Return the trials as a table of text, best first, those without a score last.
+def leaderboard(rows: Sequence[Row], worth: Worth, front: Collection[int] = ()) -> list[dict[str, str]]:
+    """Return the trials as a table of text, best first, then what collapsed, those without a score last.
 
     Args:
         rows: The trials.
+        worth: What scores are relative to.
         front: Numbers of those on the Pareto front.
     """
-    order = sorted(rows, key=lambda row: (row.score is None, row.score or 0.0, row.number))
+    order = sorted(rows, key=lambda row: (row.score is None, not row.sound, row.score or 0.0, row.number))
     return [
         {
             "trial": str(row.number),
             "outcome": row.ended(front),
             "score": f"{row.score:,.1f}" if row.score is not None else "",
+            **{key: times(value) for key, value in worth.relative(row.score).items()},
+            **{key: f"{Scores.from_json(row.scores).metrics()[key]:.2f}" if row.scores else "" for key in REACH},
             "parameters": f"{row.parameters:,}" if row.parameters else "",
             "n": str(row.n or ""),
             "entropy": f"{row.entropy[0]:.2f} → {row.entropy[1]:.2f}" if row.entropy else "",
@@ -40,24 +49,27 @@ def leaderboard(rows: Sequence[Row], front: Collection[int] = ()) -> list[dict[s
     ]
 
 
-def record(tracker: Tracker, config: Config, folder: StudyFolder, reruns: Sequence[Rerun], resolution: int) -> None:
+def record(tracker: Tracker, config: Config, folder: StudyFolder, resolution: int) -> None:
     """Write what is known of a study to its MLflow run."""
-    rows = folder.rows()
+    now = standing(folder, config)
+    rows, genotype = now.rows, now.winner
     if all(row.score is None for row in rows):
         return
     for number, values in _curve(rows):
         tracker.metrics(values, number)
-    genotype, shares = winner(rows, reruns, config), importance(rows, config)
-    promotion = read_promotion(folder, genotype) if genotype is not None else None
-    sentences = findings(config, rows, reruns, genotype, promotion, shares)
-    table = figures.tables.markdown(leaderboard(rows, on_front(rows, config)), COLUMNS)
+    shares = importance(rows, config)
+    said = verdict(now, config)
+    sentences = [*said, *findings(config, now, shares)]
+    table = figures.tables.markdown(leaderboard(rows, now.worth, on_front(rows, config)), COLUMNS)
     tracker.text("\n".join(["# What was found", "", *(f"- {line}" for line in sentences), ""]), "summary.md")
     tracker.text(table, "leaderboard.md")
     tracker.tags({NOTE: "\n".join([*(f"- {line}" for line in sentences), "", table])})
     for name, figure in study_figures(config, rows, genotype, shares, resolution).items():
         tracker.figure(figure, f"{name}.png")
     if genotype is not None:
-        tracker.tags({"degas.genotype": str(genotype), "degas.genotype_hash": genotype.hash})
+        tracker.tags(
+            {"degas.verdict": " ".join(said), "degas.genotype": str(genotype), "degas.genotype_hash": genotype.hash}
+        )
 
 
 def _curve(rows: Sequence[Row]) -> Iterator[tuple[int, dict[str, float]]]:
@@ -69,6 +81,9 @@ def _curve(rows: Sequence[Row]) -> Iterator[tuple[int, dict[str, float]]]:
     best = math.inf
     for index, row in enumerate(rows):
         if row.score is not None:
-            best = min(best, row.score)
+            best = min(best, row.score) if row.sound else best
             whole = row.number == index
-            yield row.number, {"study/fid": row.score, **({"study/best_fid": best} if whole else {})}
+            yield (
+                row.number,
+                {"study/fid": row.score, **({"study/best_fid": best} if whole and best < math.inf else {})},
+            )

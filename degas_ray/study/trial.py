@@ -13,17 +13,19 @@ import numpy as np
 from PIL import Image
 
 from degas_ray import figures
-from degas_ray.config import Config, dump, flatten
+from degas_ray.config import Config, ScoresConfig, dump, flatten
 from degas_ray.data import Pack
 from degas_ray.errors import DivergedError, Interrupted
 from degas_ray.gan import generate
 from degas_ray.scores import Scores
+from degas_ray.scores.collapse import is_collapsed
 from degas_ray.space import Genotype
 from degas_ray.study.attempt import Attempt, Context, Report
+from degas_ray.study.floor import real_floor
 from degas_ray.study.hyperparameters import apply
 from degas_ray.study.milestones import HalvedError
 from degas_ray.study.seeds import derive
-from degas_ray.study.store import Row, read_json, write_json
+from degas_ray.study.store import COLLAPSED, Row, read_json, write_json
 from degas_ray.study.strategies import GLO_DARTS, genotype_of, space_of
 from degas_ray.study.work import (
     FOUND,
@@ -38,7 +40,7 @@ from degas_ray.study.work import (
 )
 
 # Settings that change where and how often, not what: a generator trained under others of them is the same.
-_INDIFFERENT = {"device", "checkpoint_seconds", "checkpoint_quota"}
+INDIFFERENT = {"device", "checkpoint_seconds", "checkpoint_quota"}
 RUNGS = (0.25, 0.5)  # milestones of early stopping where none are named
 FEW = 2  # distances to compare with, below which nothing is ended
 _BESIDE = 32  # real images beside as many generated ones
@@ -158,7 +160,7 @@ def _judged_by(config: Config, pack: Pack, attempt: Attempt, row: Row, seen: int
     first = judged[0]
     return replace(
         row,
-        outcome="collapsed" if any(item.outcome == "collapsed" for item in judged) else "completed",
+        outcome=COLLAPSED if any(item.outcome == COLLAPSED for item in judged) else "completed",
         scores=first.scores.to_json(),
         distances=tuple(item.scores.fid for item in judged),
         milestones=first.milestones,
@@ -191,7 +193,8 @@ def _judged(
         return judged
     place = attempt.place(attempt.folder if repeat == 0 else attempt.folder / f"repeat-{repeat + 1}")
     phase = "proxy" if repeat == 0 else f"proxy{repeat + 1}"
-    trained, scores = proxy_work(config, pack, place, genotype, seed, phase, goes_on)
+    keep_last = config.study.continue_winner and repeat == 0
+    trained, scores = proxy_work(config, pack, place, genotype, seed, phase, goes_on, keep_last)
     write_json(
         file,
         {
@@ -220,22 +223,39 @@ def proxy_work(
     config: Config,
     pack: Pack,
     place: Place,
-    genotype: Genotype,
+    what: str | Genotype,
     seed: int,
     phase: str,
     goes_on: Callable[[str, float], bool] | None = None,
+    keep_last: bool = False,
 ) -> tuple[Trained, Scores]:
-    """Train a genotype under the proxy settings and score it, with a picture of real beside generated images."""
+    """Train a generator under the proxy settings and score it, with a picture of real beside generated images."""
     trained = training_work(
-        config.proxy, genotype, pack, place, phase=phase, seed=seed, scores=config.scores, goes_on=goes_on
+        config.proxy,
+        what,
+        pack,
+        place,
+        phase=phase,
+        seed=seed,
+        scores=config.scores,
+        goes_on=goes_on,
+        keep_last=keep_last,
     )
     scores = scoring_work(
         trained.generator, config.scores, pack, place, phase=phase, seed=seed, step=config.proxy.steps
     )
+    trained = look(trained, scores, config.scores, pack, place)
     if phase == "proxy":  # a repeated training is measured, not shown
         show_beside(trained, pack, place, seed, config.proxy.steps)
         place.tracker.artifact(place.folder / "generator.ckpt")
     return trained, scores
+
+
+def look(trained: Trained, scores: Scores, config: ScoresConfig, pack: Pack, place: Place) -> Trained:
+    """Return what was trained, called collapsed where its scores say so."""
+    if is_collapsed(scores, real_floor(config, pack, place.home)):
+        return replace(trained, outcome=COLLAPSED)
+    return trained
 
 
 def show_beside(trained: Trained, pack: Pack, place: Place, seed: int, step: int) -> None:
@@ -249,7 +269,7 @@ def show_beside(trained: Trained, pack: Pack, place: Place, seed: int, step: int
 def _key(config: Config, pack: Pack, genotype: Genotype, seed: int) -> str:
     facts = {
         "genotype": genotype.hash,
-        "proxy": config.proxy.model_dump(mode="json", exclude=_INDIFFERENT),
+        "proxy": config.proxy.model_dump(mode="json", exclude=INDIFFERENT),
         "scores": config.scores.model_dump(mode="json", exclude={"weights"}),
         "images": pack.fingerprint,
         "seed": seed,

@@ -5,44 +5,37 @@ from collections.abc import Mapping, Sequence
 
 from degas_ray.config import Config
 from degas_ray.scores import Scores
-from degas_ray.space import Genotype
 from degas_ray.study.introduction import searches
-from degas_ray.study.promote import Promotion, Rerun
+from degas_ray.study.promote import Rerun
+from degas_ray.study.standing import Standing
 from degas_ray.study.store import Row
 
 _NAMED = 3  # settings that are called important
 _LEAST = 0.05  # share of the variance, below which a setting is not named
 
 
-def findings(
-    config: Config,
-    rows: Sequence[Row],
-    reruns: Sequence[Rerun],
-    winner: Genotype | None,
-    promotion: Promotion | None,
-    shares: Mapping[str, float],
-) -> list[str]:
-    """Return the sentences, in the order in which a reader asks.
+def findings(config: Config, now: Standing, shares: Mapping[str, float]) -> list[str]:
+    """Return the sentences, in the order in which a reader asks; what the champion is worth is told before them.
 
     Args:
         config: The study's.
-        rows: The trials.
-        reruns: The re-rankings.
-        winner: The genotype that won, if any.
-        promotion: Its training to full length, if it was done.
+        now: Its trials, re-rankings and winner.
         shares: From :func:`degas_ray.study.importance.importance`.
     """
+    rows, reruns, winner, promotion = now.rows, now.reruns, now.winner, now.promotion
     outcomes = Counter(row.outcome for row in rows)
     counted = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.most_common())
     trials = "searches" if searches(config) else f"trials by {config.study.strategy}"
     said = [f"{len(rows)} {trials} on {config.dataset}: {counted}."]
     scored = [row for row in rows if row.score is not None]
     if scored:
-        best = min(scored, key=lambda row: row.score or 0.0)
+        sound = [row for row in scored if row.sound]
+        best = min(sound or scored, key=lambda row: row.score or 0.0)
         worst = max(scored, key=lambda row: row.score or 0.0)
+        told = "best generator that did not collapse" if best.sound and len(sound) < len(scored) else "best generator"
         name = Scores.from_json(best.scores).protocol.distance_name
         said.append(
-            f"After the short training the best generator had {_article(name)} {name} of {best.score:,.1f} "
+            f"After the short training the {told} had {_article(name)} {name} of {best.score:,.1f} "
             f"(trial {best.number}) and the worst {worst.score:,.1f} (trial {worst.number})."
         )
     said += _noise(rows, reruns)
@@ -56,7 +49,7 @@ def findings(
         said.append(
             f"Trained to full length it has {promotion.parameters:,} parameters and reaches "
             f"{Scores.from_json(promotion.scores).sentence()}."
-            + (" Its images became copies of a few." if promotion.outcome == "collapsed" else "")
+            + (" It COLLAPSED: its images are a few, over and over." if promotion.collapsed else "")
         )
     decided = [1 - row.entropy[1] for row in rows if row.entropy is not None]
     if decided:

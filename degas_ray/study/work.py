@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from degas_ray import figures
-from degas_ray.checkpoint import load_latest, save_step
+from degas_ray.checkpoint import State, load_latest, save, save_step
 from degas_ray.config import Config, ScoresConfig, TrainConfig
 from degas_ray.data import Pack
 from degas_ray.errors import DivergedError, Interrupted
@@ -46,6 +46,7 @@ from degas_ray.study.store import read_json, write_json
 from degas_ray.tracking import Tracker
 
 FOUND = "search.json"
+LAST = "last.ckpt"  # generator, critic, optimisers
 GRIDS = 8  # sample grids over a training
 GRID_IMAGES = 64
 
@@ -235,6 +236,8 @@ def training_work(
     scores: ScoresConfig,
     goes_on: Callable[[str, float], bool] | None = None,
     group: Group | None = None,
+    begin: State | None = None,
+    keep_last: bool = False,
 ) -> Trained:
     """Train a generator; sample grids and the scores at its milestones are recorded along the way.
 
@@ -248,6 +251,8 @@ def training_work(
         scores: How milestones are scored.
         goes_on: Asked at each milestone, with its step and distance.
         group: The workers that share each batch and all do this; the first records and writes for all.
+        begin: The end of another training that this one goes on with.
+        keep_last: Keep the end of this one in :data:`LAST`, for another to go on with.
 
     Raises:
         HalvedError: Where ``goes_on`` said no.
@@ -262,7 +267,7 @@ def training_work(
     milestones = Milestones(config, place.folder, str(what), score_at, goes_on)
     report = place.watch(phase, config.checkpoint_seconds, config.checkpoint_quota)
     resume = load_latest(place.folder / phase, phase)
-    if resume is None and leads:  # where the slider over steps begins
+    if resume is None and begin is None and leads:  # where the slider over steps begins
         place.tracker.image(sample_grid(generator, seed), _series("samples", phase), 0)
 
     def on_progress(progress: Progress) -> None:
@@ -270,6 +275,8 @@ def training_work(
         milestones.see(progress, generator)
         if _is_due(progress.step, config.steps):
             place.tracker.image(sample_grid(generator, seed), _series("samples", phase), progress.step)
+        if keep_last and progress.step == config.steps:
+            save(place.folder / LAST, progress.state(), phase)
         report(progress)
 
     result = train(
@@ -278,6 +285,7 @@ def training_work(
         pack,
         seed=seed,
         resume=resume,
+        begin=begin,
         group=group,
         on_progress=on_progress if leads else None,
         should_stop=place.should_stop,

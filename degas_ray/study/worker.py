@@ -1,4 +1,4 @@
-"""What a worker process does with a job: trial, re-ranking or promotion. It knows no Ray."""
+"""What a worker process does with a job: trial, re-ranking, yardstick or promotion. It knows no Ray."""
 
 import errno
 import traceback
@@ -15,6 +15,7 @@ from degas_ray.study.attempt import Context, Report
 from degas_ray.study.promote import run_promotion, run_rerank
 from degas_ray.study.store import hold, write_json
 from degas_ray.study.trial import run_trial
+from degas_ray.study.yardstick import KEY, run_yardstick
 
 FAILURE = "failure.json"
 DISK = DiskError.__name__  # a failure that is none of the job's own
@@ -23,6 +24,7 @@ KINDS: dict[str, Callable[[Context, Pack, Mapping[str, Any], Report], None]] = {
     "trial": run_trial,
     "rerank": run_rerank,
     "promotion": run_promotion,
+    KEY: run_yardstick,
 }
 
 

@@ -174,12 +174,14 @@ def test_a_study_stands_for_what_was_promoted_last(tmp_path: Path) -> None:
     for second, folder in enumerate(promotions):
         folder.mkdir(parents=True)
         for name in ("generator.ckpt", "result.json"):
-            (folder / name).touch()
+            (folder / name).write_text("{}")
             os.utime(folder / name, (second, second))
     assert find_generator("s", tmp_path) == promotions[1] / "generator.ckpt"
     # Promoted again, it is champion again, and not trained again.
     (promotions[0] / "result.json").touch()
     assert find_generator("s", tmp_path) == promotions[0] / "generator.ckpt"
+    (promotions[0] / "result.json").write_text('{"outcome": "collapsed"}')
+    assert find_generator("s", tmp_path) == promotions[1] / "generator.ckpt"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from degas_ray.cli.main import main
 from degas_ray.cli.results import print_study
 from degas_ray.config import resolve
 from degas_ray.errors import Interrupted
+from degas_ray.scores import Scores
 from degas_ray.space import PUBLISHED, Genotype
 from degas_ray.study.events import Event
 from degas_ray.study.jobs import Resources
@@ -21,6 +22,8 @@ from degas_ray.study.plan import Plan
 from degas_ray.study.promote import Promotion, Rerun
 from degas_ray.study.result import StudyResult
 from degas_ray.study.store import Row, StudyFolder, write_json
+from degas_ray.study.worth import Worth
+from degas_ray.study.yardstick import Yardstick
 
 CIFAR, STL = PUBLISHED["degas-cifar10"], PUBLISHED["degas-stl10"]
 PROTOCOL = {
@@ -58,6 +61,11 @@ RESULT = StudyResult(
     pictures={"diagram": "/f/diagram.svg", "real beside generated": "/f/real.png"},
     next_command="degas-ray sample models:/degas-ray-digits-1@champion --grid --out samples.png",
     seconds=245.0,
+    verdict=(
+        "Champion: Fréchet distance 99.5, recall 0.50, coverage 0.50.",
+        "Floor, real images: 50.0.",
+    ),
+    worth=Worth(Scores.from_json(scores(50.0)), Yardstick("resnet", "completed", scores(1300.0))),
 )
 
 
@@ -140,10 +148,11 @@ def test_the_end_says_everything(calls: list[dict[str, Any]]) -> None:
     text = run("tune", "--home", "h").stdout
     for part in (
         "Study digits-1: 4 trials in 04:05",
-        "0   completed    1,234.6   0.50   1   123,456      25 %   01:05   dcb41174",
-        "1   diverged           –      –   –         –         –   01:05          –",
+        "04:05\nChampion: Fréchet distance 99.5, recall 0.50, coverage 0.50.\nFloor, real images: 50.0.\n",
+        "0   completed    1,234.6       25      0.95   123,456   01:05   dcb41174",
+        "1   diverged           –        –         –         –   01:05          –",
         "★ 2   completed    1,300.0",
-        "distance: Fréchet distance on efficientnet-lite0 features (1,000 samples against 1,000 real images), IS:",
+        "distance: Fréchet distance on efficientnet-lite0 features (1,000 samples against 1,000 real images), after",
         "protocol           clean-bicubic-64 resizing, BN with batch statistics, last checkpoint, real images 9f0b",
         "trial 1: search: the loss became non-finite at step 12",
         "trial 3: RuntimeError: out of memory",
@@ -170,6 +179,9 @@ def test_json_is_all_there_is(calls: list[dict[str, Any]]) -> None:
     assert (found["study"], found["genotype"], len(found["trials"])) == ("digits-1", str(STL), 4)
     assert (found["trials"][0]["score"], found["trials"][1]["score"]) == (1234.56, None)
     assert found["promotion"]["scores"]["protocol"]["extractor"] == "efficientnet-lite0"
+    assert found["verdict"] == list(RESULT.verdict)
+    assert found["judge"]["yardstick"] == {"name": "resnet", "outcome": "completed", "distance": 1300.0}
+    assert (found["judge"]["floor"]["fid"], found["judge"]["reliability"]) == (50.0, None)
 
 
 def test_resume_and_extend(calls: list[dict[str, Any]], tmp_path: Path) -> None:

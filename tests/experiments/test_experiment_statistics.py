@@ -17,6 +17,7 @@ from degas_ray.experiments.statistics import (
     noise,
     paired_difference,
     rank_agreement,
+    reliability,
     units,
 )
 from degas_ray.figures import save
@@ -184,3 +185,13 @@ def test_a_group_has_one_colour_in_all_panels() -> None:
     first, second = strips(groups, "distance").axes
     searched, random = (tuple(dots.get_facecolor()[0]) for dots in first.collections)
     assert searched != random == tuple(second.collections[0].get_facecolor()[0])
+
+
+def test_reliability_is_that_of_log_distances_over_generators_with_two_seeds_or_more() -> None:
+    """Logs 0 and 2, 4 and 6, 8 and 10: mean squares 32 between and 2 within (see tests/study/test_verdict.py)."""
+    logs = {"a": (0.0, 2.0), "b": (4.0, 6.0), "c": (8.0, 10.0)}
+    rows = [row(member, math.exp(value), seed=seed) for member, two in logs.items() for seed, value in enumerate(two)]
+    found = reliability(rows)
+    assert found is not None
+    assert (found.value, found.groups) == (pytest.approx(30 / 34), 3)
+    assert reliability(rows[:4]) is None

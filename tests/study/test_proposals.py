@@ -232,3 +232,31 @@ def test_several_objectives(tmp_path: Path) -> None:
         return asked
 
     assert ask(15) == ask(15)
+
+
+def test_the_model_keeps_away_from_what_collapsed_however_near_it_came(tmp_path: Path) -> None:
+    """Left of 0 every trial collapses, at distances that would be the best."""
+
+    def late(outcome: str, journal: Path | None = None) -> list[float]:
+        proposals, asked = parabola(journal), []
+        for _ in range(STARTUP + 30):
+            proposal = proposals.ask()
+            x = float(proposal.params["x"])
+            asked.append(x)
+            proposals.tell(proposal.number, outcome if x < 0 else "completed", [0.0 if x < 0 else 1.0 + (x - 2) ** 2])
+        return asked[-20:]
+
+    journal = tmp_path / "optuna.journal"
+    assert sum(x < 0 for x in late("completed")) >= 15
+    assert sum(x < 0 for x in late("collapsed", journal)) <= 5
+    told = [trial for trial in states(journal) if trial.params["x"] < 0]
+    assert told
+    assert {trial.state for trial in told} == {TrialState.PRUNED}
+    assert all(trial.intermediate_values == {0: 0.0} for trial in told)
+
+
+def test_a_collapse_among_several_objectives_is_on_no_front() -> None:
+    proposals = Proposals(None, SPACE, {"x": 4.0}, objectives=2, seed=0, lag=2)
+    for outcome, values in (("collapsed", [1.0, 1.0]), ("completed", [2.0, 2.0])):
+        proposals.tell(proposals.ask().number, outcome, values, {5: 1.0})
+    assert [trial.number for trial in proposals._study.best_trials] == [1]

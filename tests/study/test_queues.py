@@ -26,6 +26,7 @@ from degas_ray.study.queues import ListQueue, StudyQueue
 from degas_ray.study.store import Row, write_json
 from degas_ray.study.work import FOUND
 from degas_ray.study.worker import FAILURE
+from degas_ray.study.yardstick import Yardstick
 from degas_ray.tracking import Address, Tracking, journal, mlflow_tracker
 
 SPACE: dict[str, BaseDistribution] = {"search.lr": FloatDistribution(0.1, 1.0)}
@@ -163,6 +164,41 @@ def test_the_winner_is_chosen_by_its_fresh_seeds_alone() -> None:
         (GENOTYPES[2], [22.0]),
         (GENOTYPES[0], []),
     ]
+
+
+def test_the_yardstick_comes_before_re_rankings_where_it_is_not_known(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tiny_config(study__trials=2, study__yardstick=True))
+    trials = [bench.next(), bench.next()]
+    assert bench.monitor.waiting[1] == 3  # two re-rankings and the yardstick
+    for index, job in enumerate(trials):
+        bench.finish(job, 10.0 + index, genotype=index)
+    job = bench.next()
+    assert (job.key, job.task["kind"]) == ("yardstick", "yardstick")
+    write_json(Path(job.task["folder"]) / "result.json", asdict(Yardstick("resnet", "completed", scores(5.0))))
+    bench.queue.ended(job)
+    end = bench.events[-1]
+    assert (end.work, end.outcome, end.score) == ("yardstick", "completed", 5.0)
+    assert bench.monitor.best == 10.0  # it is no trial
+    again = Bench(tmp_path, bench.context.config)
+    assert [again.next().task["kind"] for _ in range(2)] == ["rerank", "rerank"]
+
+
+def test_a_yardstick_that_fails_does_not_keep_a_study_from_its_end(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tiny_config(study__trials=1, study__yardstick=True))
+    bench.finish(bench.next(), 10.0)
+    bench.fail(bench.next(), "out of cheese")
+    assert "yardstick failed: out of cheese" in bench.said()
+    assert bench.queue.next() is None
+    assert bench.queue.exhausted()
+
+
+def test_what_collapsed_is_neither_the_best_nor_re_ranked_first(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tiny_config(study__trials=3, study__rerank={"top": 2, "seeds": 1}))
+    for score, genotype, outcome in ((10.0, 0, "collapsed"), (30.0, 1, "completed"), (20.0, 2, "completed")):
+        bench.finish(bench.next(), score, outcome, genotype=genotype)
+    assert bench.monitor.best == 20.0
+    assert [bench.next().task["genotype"] for _ in range(2)] == [GENOTYPES[2], GENOTYPES[1]]
+    assert Bench(tmp_path, bench.context.config).monitor.best == 20.0
 
 
 def test_a_genotype_found_twice_is_re_ranked_once(tmp_path: Path) -> None:

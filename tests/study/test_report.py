@@ -167,7 +167,10 @@ def test_the_study_run_in_mlflow_holds_the_overview(home: Path) -> None:
         "importance.png", "parallel-coordinates.png", "optimisation-history.png", "pareto.png",
     ):  # fmt: skip
         assert tracking.download(study.run_id, name).stat().st_size > 0, name
-    assert study.tags["mlflow.note.content"].startswith("- 4 searches on digits")
+    note = study.tags["mlflow.note.content"]
+    assert note.startswith("- Champion: Fréchet distance ")
+    assert "\n- Floor, real images against real ones: " in note
+    assert "\n- 4 searches on digits" in note
     assert Genotype.parse(study.tags["degas.genotype"]).hash == study.tags["degas.genotype_hash"]
 
 

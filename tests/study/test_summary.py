@@ -26,10 +26,10 @@ def test_the_best_so_far_is_right_after_a_pause_with_a_trial_left_behind(tmp_pat
     folder, notes, config = StudyFolder(tmp_path, "s"), Notes(), tiny_config()
     for number, score in ((0, 30.0), (1, None), (3, 20.0)):
         end(folder, number, score)
-    record(notes, config, folder, [], 16)  # paused: trial 2 goes on later
+    record(notes, config, folder, 16)  # paused: trial 2 goes on later
     assert points(notes, "study/fid") == {0: 30.0, 3: 20.0}
     assert points(notes, "study/best_fid") == {0: 30.0}
     end(folder, 2, 10.0)
-    record(notes, config, folder, [], 16)
+    record(notes, config, folder, 16)
     assert points(notes, "study/fid") == {0: 30.0, 2: 10.0, 3: 20.0}
     assert points(notes, "study/best_fid") == {0: 30.0, 2: 10.0, 3: 10.0}

@@ -1,0 +1,105 @@
+"""What a study's judge is worth: its floor, its yardstick, and how far a seed moves it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from degas_ray.scores import Scores
+from degas_ray.scores.reliability import Reliability, intraclass_correlation
+from degas_ray.study.promote import Rerun
+from degas_ray.study.store import Row, StudyFolder, read_json
+from degas_ray.study.yardstick import Yardstick, read_yardstick
+
+FEWEST = 3  # genotypes with two fresh seeds or more, below which a reliability says nothing
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What a distance of a study is to be read against.
+
+    Args:
+        floor: Real images against other real ones; ``None`` in studies that did not measure it.
+        yardstick: The ResNet under the same short training, where it was trained.
+        reliability: Of the log distance of one fresh seed; ``None`` where there are too few of them.
+        seed_moves: Standard deviation of a training's log distance over its seeds: 0.08 is 8 %.
+        flattered: Whether that counts the trials' own seeds too, for want of fresh ones.
+    """
+
+    floor: Scores | None = None
+    yardstick: Yardstick | None = None
+    reliability: Reliability | None = None
+    seed_moves: float | None = None
+    flattered: bool = False
+
+    @property
+    def resnet(self) -> float | None:
+        """The distance of the yardstick."""
+        return self.yardstick.distance if self.yardstick is not None else None
+
+    def relative(self, distance: float | None) -> dict[str, float | None]:
+        """Return a distance as multiples of the floor's and of the yardstick's, for the columns of tables."""
+        return {
+            FLOOR: _ratio(distance, self.floor.fid if self.floor is not None else None),
+            RESNET: _ratio(distance, self.resnet),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a command prints with ``--json``."""
+        icc = self.reliability
+        return {
+            "floor": self.floor.to_json() if self.floor is not None else None,
+            "yardstick": {"name": self.yardstick.name, "outcome": self.yardstick.outcome, "distance": self.resnet}
+            if self.yardstick is not None
+            else None,
+            "reliability": {"icc": icc.value, "low": icc.low, "high": icc.high, "genotypes": icc.groups}
+            if icc is not None
+            else None,
+            "seed_moves": self.seed_moves,
+        }
+
+
+FLOOR, RESNET = "×floor", "×ResNet"
+
+
+def read_worth(folder: StudyFolder, rows: Sequence[Row], reruns: Sequence[Rerun]) -> Worth:
+    """Return what is known of a study's judge from its folder."""
+    floor = read_json(folder.floor)
+    fresh = _logs({}, reruns)
+    repeated = [values for values in fresh if len(values) > 1]
+    reliability = intraclass_correlation(fresh) if len(repeated) >= FEWEST else None
+    moves, flattered = _within(fresh), False
+    if moves is None:
+        first = {row.genotype: [row.score] for row in rows if row.score}
+        moves, flattered = _within(_logs(first, reruns)), True
+    return Worth(
+        Scores.from_json(floor) if floor is not None else None, read_yardstick(folder), reliability, moves, flattered
+    )
+
+
+def _logs(first: dict[str, list[float]], reruns: Sequence[Rerun]) -> list[list[float]]:
+    """Return the log distances of each genotype that was trained again."""
+    found: dict[str, list[float]] = {}
+    for rerun in reruns:
+        if rerun.scores and (distance := Scores.from_json(rerun.scores).fid) > 0:
+            found.setdefault(rerun.genotype, list(first.get(rerun.genotype, []))).append(distance)
+    return [[math.log(value) for value in values] for values in found.values()]
+
+
+def _within(groups: Sequence[Sequence[float]]) -> float | None:
+    """Return the pooled standard deviation within groups, ``None`` where none has two values."""
+    freedom = sum(len(group) - 1 for group in groups)
+    if freedom < 1:
+        return None
+    return math.sqrt(sum((value - sum(g) / len(g)) ** 2 for g in groups for value in g) / freedom)
+
+
+def times(ratio: float | None) -> str:
+    """Return a multiple of the floor's or the yardstick's distance as text."""
+    if ratio is None:
+        return ""
+    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.0f}"
+
+
+def _ratio(value: float | None, unit: float | None) -> float | None:
+    return value / unit if value is not None and unit else None
