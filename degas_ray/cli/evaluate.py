@@ -113,10 +113,11 @@ def _kept(facts: Mapping[str, Any]) -> str:
 
 
 def _score(config: "Config", batches: "Batches", resolution: int | None, home: Path, facts: Mapping[str, str]) -> Any:
-    from degas_ray.data import prepare
+    from degas_ray.data import prepare, split
     from degas_ray.scores import load_extractor, reference_statistics, score
 
-    pack = prepare(config.dataset, home, resolution=resolution, data_dir=config.data_dir, limit=config.limit)
+    whole = prepare(config.dataset, home, resolution=resolution, data_dir=config.data_dir, limit=config.limit)
+    pack, _ = split(whole)
     settings, cache = config.scores, home / "cache"
     extractor = load_extractor(settings.extractor, cache, settings.weights)
     count = settings.real if settings.real is not None else settings.samples

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from degas_ray.config import Config, dump, flatten, stored_config
-from degas_ray.data import Pack, prepare
+from degas_ray.data import Pack, prepare, split
 from degas_ray.errors import DegasError, InputError
 from degas_ray.loop import ShouldStop
 from degas_ray.study import summary
@@ -44,7 +44,7 @@ class Prepared:
 
     Args:
         config: The study's settings.
-        pack: The images.
+        pack: The training part of the images.
         tracking: The door to MLflow.
     """
 
@@ -59,7 +59,7 @@ class Opened:
 
     Args:
         context: What its workers are told.
-        pack: The images.
+        pack: The training part of the images.
         tracker: The study's own run.
         state: The content of ``study.json``.
         ledger: What was spent.
@@ -156,9 +156,10 @@ def prepare_study(config: Config | None, folder: StudyFolder) -> Prepared:
         state = folder.read()
         config = stored_config(state, folder.file)
     find_extractor(config.scores, folder.home)  # before images are fetched for nothing
-    pack = prepare(
+    whole = prepare(
         config.dataset, folder.home, resolution=config.resolution, data_dir=config.data_dir, limit=config.limit
     )
+    pack, _ = split(whole)
     _check(config, pack, state)
     # Workers find the statistics of the real images in the cache.
     judge(config.scores, pack, folder.home)
@@ -203,8 +204,8 @@ def _check(config: Config, pack: Pack, state: Mapping[str, Any] | None) -> None:
         raise InputError("\n".join(faults) + "; leave --supervised out")
     if state is not None and state["images"] != pack.fingerprint:
         raise InputError(
-            f"the images of {config.dataset} have changed since study {state['name']} began; "
-            "put the old ones back, or begin a new study"
+            f"the images of {config.dataset} have changed since study {state['name']} began, or a version that held no "
+            "images out began it; put the old ones back, or begin a new study"
         )
 
 
