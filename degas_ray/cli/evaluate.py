@@ -114,7 +114,7 @@ def _kept(facts: Mapping[str, Any]) -> str:
 
 def _score(config: "Config", batches: "Batches", resolution: int | None, home: Path, facts: Mapping[str, str]) -> Any:
     from degas_ray.data import prepare, split
-    from degas_ray.scores import load_extractor, reference_statistics, score
+    from degas_ray.scores import load_extractor, reference_statistics, score, second_judge
 
     whole = prepare(config.dataset, home, resolution=resolution, data_dir=config.data_dir, limit=config.limit)
     pack, _ = split(whole)
@@ -122,4 +122,5 @@ def _score(config: "Config", batches: "Batches", resolution: int | None, home: P
     extractor = load_extractor(settings.extractor, cache, settings.weights)
     count = settings.real if settings.real is not None else settings.samples
     reference = reference_statistics(pack, extractor, count=count, cache=cache, batch=settings.batch)
-    return score(batches, extractor, reference, splits=settings.splits, seed=config.seed, protocol=facts)
+    second = second_judge(pack, home)
+    return score(batches, extractor, reference, splits=settings.splits, seed=config.seed, protocol=facts, second=second)

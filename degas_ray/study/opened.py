@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from degas_ray.config import Config, dump, flatten, stored_config
 from degas_ray.data import Pack, prepare, split
 from degas_ray.errors import DegasError, InputError
-from degas_ray.loop import ShouldStop
+from degas_ray.loop import Progress, ShouldStop
 from degas_ray.study import summary
 from degas_ray.study.attempt import Context
 from degas_ray.study.events import Event, OnEvent
@@ -30,7 +31,7 @@ from degas_ray.study.store import (
     read_json,
     write_json,
 )
-from degas_ray.study.work import find_extractor, judge
+from degas_ray.study.work import find_extractor, judge, train_second_judge
 from degas_ray.tracking import Tracker, Tracking, log_provenance, open_tracking, provenance
 
 HOLD_SECONDS = 2.0
@@ -141,12 +142,13 @@ def _taken(name: str) -> InputError:
     )
 
 
-def prepare_study(config: Config | None, folder: StudyFolder) -> Prepared:
+def prepare_study(config: Config | None, folder: StudyFolder, on_event: OnEvent) -> Prepared:
     """Find the images, the judge's weights and the tracking database, before anything of the study is written.
 
     Args:
         config: Of a new study; ``None`` for one that is gone on with, which has its own.
         folder: The study's.
+        on_event: Told where the second judge has to be trained first.
 
     Raises:
         InputError: Where one of them is missing or does not fit.
@@ -161,9 +163,17 @@ def prepare_study(config: Config | None, folder: StudyFolder) -> Prepared:
     )
     pack, _ = split(whole)
     _check(config, pack, state)
-    # Workers find the statistics of the real images in the cache.
+    # Workers find the real images' statistics and the second judge in the cache: trained by the first of them, the
+    # classifier would hold up the others, and its time would count as a trial's.
     judge(config.scores, pack, folder.home)
+    train_second_judge(pack, folder.home, partial(_tell_once, on_event))
     return Prepared(config, pack, open_tracking(folder.home))
+
+
+def _tell_once(on_event: OnEvent, progress: Progress) -> None:
+    if progress.step == 1:
+        told = "the second judge, a small classifier, is trained: once for each data set in this home"
+        on_event(Event("message", text=told))
 
 
 def begin(prepared: Prepared, folder: StudyFolder, extend: int, on_event: OnEvent, should_stop: ShouldStop) -> Opened:

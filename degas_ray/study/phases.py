@@ -33,6 +33,7 @@ from degas_ray.study.work import (
     scoring_work,
     search_work,
     size_of,
+    train_second_judge,
     training_work,
 )
 from degas_ray.tracking import RunDirectory, Tracker, both, log_provenance, open_tracking, provenance
@@ -261,6 +262,7 @@ def _alone(
         if config.full.supervised and pack.labels is None:
             raise InputError(f"full.supervised: {config.dataset} has no labels; leave --supervised out")
         judge(config.scores, pack, home)  # missing weights are told before the training
+        train_second_judge(pack, home, on_progress or ignore)
     tracking = open_tracking(home)
     with _held(folder, role, resume=resume, named=name is not None) as folder:
         write_json(folder / TASK, {"role": role, "what": what, "config": config.model_dump(mode="json")})

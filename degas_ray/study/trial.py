@@ -183,7 +183,7 @@ def _judged(
         judged = Judged(done["outcome"], Scores.from_json(done["scores"]), done["milestones"], done["source"])
         phase = "proxy" if repeat == 0 else f"proxy{repeat + 1}"
         attempt.tracker.metrics(
-            {f"{phase}/{key}": value for key, value in judged.scores.metrics().items()}, config.proxy.steps
+            {f"{phase}/{key}": value for key, value in judged.scores.recorded().items()}, config.proxy.steps
         )
         if repeat == 0:
             attempt.tracker.tags({"degas.scores_protocol": judged.scores.sentence()})

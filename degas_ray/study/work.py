@@ -37,6 +37,7 @@ from degas_ray.scores import (
     load_extractor,
     reference_statistics,
     score,
+    second_judge,
 )
 from degas_ray.search import search
 from degas_ray.space import Genotype
@@ -298,7 +299,7 @@ def scoring_work(
     if (done := read_json(file)) is not None:
         return Scores.from_json(done)
     result = measure(generator, config, pack, place, seed=seed)
-    place.tracker.metrics({f"{phase}/{name}": value for name, value in result.metrics().items()}, step)
+    place.tracker.metrics({f"{phase}/{name}": value for name, value in result.recorded().items()}, step)
     if not _repeated(phase):
         place.tracker.tags({"degas.scores_protocol": result.sentence()})
     place.tracker.text(json.dumps(result.to_json(), indent=2) + "\n", _series("scores.json", phase))
@@ -313,7 +314,7 @@ def drop_checkpoints(folder: Path) -> None:
 
 
 def measure(generator: nn.Module, config: ScoresConfig, pack: Pack, place: Place, *, seed: int) -> Scores:
-    """Draw samples and score them against the pack's real images."""
+    """Draw samples and let both judges score them: against the training part, and against the held-out images."""
     device = next(generator.parameters()).device
     extractor, reference = judge(config, pack, place.home, device)
     samples = generate(generator, config.samples, seed=derive(seed, "samples"), batch=config.batch, bn=config.bn)
@@ -324,6 +325,7 @@ def measure(generator: nn.Module, config: ScoresConfig, pack: Pack, place: Place
         splits=config.splits,
         seed=derive(seed, "scores"),
         protocol={"bn": config.bn, "checkpoint": "last"},
+        second=second_judge(pack, place.home),
     )
 
 
@@ -338,6 +340,17 @@ def judge(
     extractor = find_extractor(config, home, device)
     count = config.real if config.real is not None else config.samples
     return extractor, reference_statistics(pack, extractor, count=count, cache=home / "cache", batch=config.batch)
+
+
+def train_second_judge(pack: Pack, home: Path, on_progress: OnProgress) -> None:
+    """Train the second judge's classifier where the home has none for these images; workers then only read it.
+
+    Args:
+        pack: The training part.
+        home: The home directory.
+        on_progress: Told of its steps.
+    """
+    second_judge(pack, home, lambda step, steps: on_progress(Progress("second judge", step, steps, {}, _no_state)))
 
 
 def find_extractor(config: ScoresConfig, home: Path, device: torch.device | str = "cpu") -> Extractor:
@@ -364,7 +377,7 @@ def _milestone(
     generator: nn.Module, step: int, *, scores: ScoresConfig, pack: Pack, place: Place, phase: str, seed: int
 ) -> float:
     result = measure(generator, scores, pack, place, seed=seed)
-    place.tracker.metrics({f"{phase}/milestone_{name}": value for name, value in result.metrics().items()}, step)
+    place.tracker.metrics({f"{phase}/milestone_{name}": value for name, value in result.recorded().items()}, step)
     return result.fid
 
 

@@ -58,7 +58,8 @@ def test_both_parts_are_sound_packs_and_make_the_whole(tmp_path: Path, classes: 
 def test_the_training_part_knows_what_is_held_out(tmp_path: Path) -> None:
     training, second = split(pack_of(tmp_path, 60))
     again = held_out(open_pack(training.path))
-    assert second is not None and again is not None
+    assert second is not None
+    assert again is not None
     assert again.fingerprint == second.fingerprint
     assert held_out(second) is None
 
