@@ -35,7 +35,7 @@ _ORDER_SEED = 0
 
 Kind = Literal["classifier", "patches"]
 Images = npt.NDArray[np.uint8]
-NUMBERS: Mapping[Kind, tuple[str, ...]] = {
+NUMBERS: Mapping[str, tuple[str, ...]] = {
     "classifier": ("fid", "kid", "precision", "recall", "coverage", "recognised"),
     "patches": ("swd",),
 }
