@@ -33,8 +33,7 @@ from degas_ray.gan import build_generator, generate, train
 from degas_ray.scores import score
 from degas_ray.scores.collapse import COVERAGE, RECALL
 from degas_ray.space import Genotype, Space
-from degas_ray.study.floor import real_floor
-from degas_ray.study.work import judge, sample_grid
+from degas_ray.study.work import judge, real_floor, sample_grid
 
 TABLE = Path("experiments/results/collapse.csv")
 SOUND = "sound"

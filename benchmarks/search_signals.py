@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from benchmarks.timing import report
 from degas_ray.config import Config, TrainConfig
-from degas_ray.data import Batches, Pack, prepare
+from degas_ray.data import Batches, Pack, prepare, split
 from degas_ray.experiments import find_experiment, load_experiment
 from degas_ray.experiments.run import current_rows
 from degas_ray.experiments.statistics import Estimate, rank_agreement
@@ -48,7 +48,7 @@ def main() -> None:
         for row in current_rows(experiment)
         if row.training == args.training and row.group in args.groups and row.fid is not None
     ]
-    pack = prepare(experiment.config.dataset, args.home)
+    pack, _ = split(prepare(experiment.config.dataset, args.home))
     genotypes = list(dict.fromkeys(row.genotype for row in judged))
     if args.tries:
         signals = {

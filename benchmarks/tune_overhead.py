@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.timing import report
 from degas_ray.config import Config, resolve
-from degas_ray.data import open_pack, prepare
+from degas_ray.data import open_pack, prepare, split
 from degas_ray.study import run_study
 from degas_ray.study.attempt import Context
 from degas_ray.study.store import StudyFolder
@@ -51,7 +51,7 @@ def study_seconds(config: Config, home: Path, trials: int) -> list[float]:
 
 def row_seconds(config: Config, home: Path, like: StudyFolder) -> list[float]:
     """Return how long each trial of the study ``like`` takes when called in this process, one after the other."""
-    pack = prepare(config.dataset, home, resolution=config.resolution)
+    pack, _ = split(prepare(config.dataset, home, resolution=config.resolution))
     judge(config.scores, pack, home)
     tracking = open_tracking(home)
     parent = tracking.run("row", "study", key="row")

@@ -21,6 +21,7 @@ VERBS = {
     "search": "Run one search and print the genotype it ends in.",
     "train": "Train one generator to full length and score it.",
     "evaluate": "Score a generator, a folder of images or a pack, with the protocol.",
+    "judge": "Train the second judge of a data set and say how accurate it is.",
     "sample": "Draw images from a trained generator.",
     "export": "Write a trained generator for use without this package.",
     "promote": "Train a genotype of a study to full length and register it.",

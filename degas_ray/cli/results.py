@@ -143,8 +143,10 @@ def with_home(command: str, home: Path) -> str:
 
 def score_lines(scores: "Scores") -> dict[str, str]:
     """Return scores as facts; the distance comes with what it was measured by."""
+    second = scores.second.sentence() if scores.second is not None else "not measured: no held-out images"
     return {
         "distance": scores.sentence(),
+        "second judge": second,
         "inception score": f"{scores.is_mean:.2f} ± {scores.is_std:.2f} ({scores.protocol.splits} splits)",
         "kernel distance": f"{scores.kid:.4g}",
         "precision, recall": f"{scores.precision:.2f}, {scores.recall:.2f}",

@@ -1,6 +1,7 @@
-"""Images: sources, packs (memory-mapped Arrow files with a fingerprint) and shuffled batches."""
+"""Images: sources, packs (memory-mapped Arrow files with a fingerprint), held-out parts and shuffled batches."""
 
-from degas_ray.data.facts import check, split_half, subset, summary
+from degas_ray.data.facts import check, summary
+from degas_ray.data.held_out import held_out, held_out_count, split
 from degas_ray.data.loader import Batch, Batches, gather, gather_dequantised
 from degas_ray.data.packs import Pack, open_pack, write_pack
 from degas_ray.data.sources import SOURCES, Source, list_sources, prepare
@@ -14,11 +15,12 @@ __all__ = [
     "check",
     "gather",
     "gather_dequantised",
+    "held_out",
+    "held_out_count",
     "list_sources",
     "open_pack",
     "prepare",
-    "split_half",
-    "subset",
+    "split",
     "summary",
     "write_pack",
 ]

@@ -1,15 +1,12 @@
-"""What a pack holds: its faults, its facts, and parts of it."""
+"""What a pack holds: its faults and its facts."""
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from degas_ray.data.packs import Images, Labels, Pack, identity
-from degas_ray.errors import DataError
+from degas_ray.data.packs import Images, Pack, identity
 
 _ROWS = 4096  # images looked at together: a few MB, whatever the size of the pack
 
@@ -66,33 +63,6 @@ def fingerprint_of(pack: Pack) -> str:
     if pack.labels is not None:
         digest.update(np.ascontiguousarray(pack.labels).data)
     return digest.hexdigest()
-
-
-def subset(pack: Pack, indices: npt.ArrayLike) -> Pack:
-    """Return the chosen images as a pack of its own (a copy in memory), with a fingerprint derived from the pack's.
-
-    Raises:
-        DataError: An index lies outside the pack.
-    """
-    chosen = np.asarray(indices, dtype=np.int64).reshape(-1)
-    if len(chosen) and (chosen.min() < 0 or chosen.max() >= len(pack)):
-        raise DataError(f"indices {chosen.min()}..{chosen.max()} were asked of a pack of {len(pack)} images")
-    images = pack.images[chosen]
-    images.flags.writeable = False
-    return replace(
-        pack,
-        images=images,
-        labels=None if pack.labels is None else pack.labels[chosen],
-        fingerprint=hashlib.sha256(pack.fingerprint.encode() + chosen.tobytes()).hexdigest(),
-        meta={**pack.meta, "subset_of": pack.fingerprint},
-    )
-
-
-def split_half(pack: Pack, seed: int) -> tuple[Labels, Labels]:
-    """Split the pack's indices at random into two sorted halves: ``ceil(N / 2)`` and ``floor(N / 2)`` of them."""
-    order = np.random.default_rng(seed).permutation(len(pack))
-    middle = (len(pack) + 1) // 2
-    return np.sort(order[:middle]), np.sort(order[middle:])
 
 
 def _rows(images: Images) -> Iterator[Images]:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from degas_ray.config import Config, PruneConfig, SearchConfig, TrainConfig
-from degas_ray.data import Pack, write_pack
+from degas_ray.data import Pack, held_out_count, write_pack
 from degas_ray.experiments.counting import macs_of
 from degas_ray.experiments.files import LAPTOP, Experiment, numbers
 from degas_ray.experiments.images import classes_of, images_of, resolution_of
@@ -126,7 +126,8 @@ def cost_of(experiment: Experiment) -> Cost:
             score_macs += count * _score(config, config.full, what)
             # Each run's generator is kept in its folder and in MLflow's.
             disk += count * (2 * FLOAT * _sizes(config, config.full, what)[0] + ARTIFACTS)
-    disk += sum(images * resolution**2 * 3 for (_, resolution), images in packs.items())
+    # Each image twice: in the whole pack, and in its training or held-out part.
+    disk += sum(2 * images * resolution**2 * 3 for (_, resolution), images in packs.items())
     laptop = experiment.scale == LAPTOP or experiment.file.parent.name == LAPTOP
     return Cost(searches, trainings, search_macs, training_macs, score_macs, round(disk), laptop)
 
@@ -143,9 +144,10 @@ def search_cost(config: Config) -> float:
         return search.networks * (_training(config, brief, what) + judged)
     steps = search.steps
     if steps is None:
-        if not images_of(config):
+        images = images_of(config)
+        if not images:
             return math.nan
-        half = images_of(config) // (2 if search.arch_data == "split" else 1)
+        half = (images - held_out_count(images)) // (2 if search.arch_data == "split" else 1)
         steps = max(1, round(search.epochs * (half // search.batch)))
     # What changes a step's cost, and nothing else, so that equal ones are counted once.
     alike = {key: getattr(search, key) for key in ("n", "normal_ops", "upsample_ops", "width", "latent_dim", "order")}

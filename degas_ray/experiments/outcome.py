@@ -129,4 +129,5 @@ def _scores(scores: Scores) -> dict[str, Any]:
         "distance_name": protocol.distance_name,
         "protocol": json.dumps(asdict(protocol), sort_keys=True),
         "protocol_hash": protocol.hash,
+        "second": json.dumps(scores.second.to_json(), sort_keys=True) if scores.second is not None else "",
     }

@@ -63,6 +63,7 @@ class Row:
         distance_name: What ``fid`` is called before a person.
         protocol: How the scores were measured, as JSON.
         protocol_hash: Scores with the same one may be ranked.
+        second: Scores of the second judge, as JSON; empty without one.
         milestones: Steps to distances along the way, as JSON.
         entropy_start: Mean entropy of softmax(alpha) at the beginning, as a share of the uniform one.
         entropy_end: And at the end.
@@ -103,6 +104,7 @@ class Row:
     distance_name: str = ""
     protocol: str = ""
     protocol_hash: str = ""
+    second: str = ""
     milestones: str = "{}"
     entropy_start: float | None = None
     entropy_end: float | None = None

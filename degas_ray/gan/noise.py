@@ -29,15 +29,17 @@ class Noise(torch.Generator):
 
 def uniform_like(shaped: Tensor, noise: torch.Generator | None) -> Tensor:
     """Draw numbers in [0, 1) in the shape and layout of ``shaped`` [N, ...], whose rows are this worker's."""
-    return _drawn(shaped, noise, torch.Tensor.uniform_)
+    drawn: Tensor = _drawn(shaped, noise, torch.Tensor.uniform_)
+    return drawn
 
 
 def normal_like(shaped: Tensor, noise: torch.Generator | None) -> Tensor:
     """Draw from N(0, 1) in the shape and layout of ``shaped`` [N, ...], whose rows are this worker's."""
-    return _drawn(shaped, noise, torch.Tensor.normal_)
+    drawn: Tensor = _drawn(shaped, noise, torch.Tensor.normal_)
+    return drawn
 
 
-@torch.compiler.disable  # the compiler does not trace a generator of random numbers
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # the compiler does not trace random generators
 def _drawn(shaped: Tensor, noise: torch.Generator | None, fill: Callable[..., Tensor]) -> Tensor:
     own = torch.empty_like(shaped)
     if not isinstance(noise, Noise) or noise.workers == 1:

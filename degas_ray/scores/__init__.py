@@ -1,6 +1,8 @@
-"""Scores with their protocol: extractors, statistics of real images, FID, KID, IS, precision, recall and the rest."""
+"""Scores of two judges with their protocols: extractors, statistics of real images, FID, KID, IS and the rest."""
 
+from degas_ray.scores.classifier import Classifier
 from degas_ray.scores.extractors import EXTRACTORS, Extractor, Features, load_extractor
+from degas_ray.scores.floor import floor
 from degas_ray.scores.frechet import frechet_distance, moments
 from degas_ray.scores.images import image_batches
 from degas_ray.scores.inception_score import inception_score
@@ -8,18 +10,25 @@ from degas_ray.scores.pairs import kernel_distance
 from degas_ray.scores.protocol import Protocol, comparable, differences, require_comparable
 from degas_ray.scores.reference import Reference, reference_statistics
 from degas_ray.scores.score import METRICS, Scores, extract, score, score_images
+from degas_ray.scores.second import Second, SecondJudge, SecondProtocol, classifier_of, second_judge
 
 __all__ = [
     "EXTRACTORS",
     "METRICS",
+    "Classifier",
     "Extractor",
     "Features",
     "Protocol",
     "Reference",
     "Scores",
+    "Second",
+    "SecondJudge",
+    "SecondProtocol",
+    "classifier_of",
     "comparable",
     "differences",
     "extract",
+    "floor",
     "frechet_distance",
     "image_batches",
     "inception_score",
@@ -30,4 +39,5 @@ __all__ = [
     "require_comparable",
     "score",
     "score_images",
+    "second_judge",
 ]

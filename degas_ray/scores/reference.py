@@ -98,12 +98,17 @@ def reference_statistics(
     )
 
 
+def random_order(size: int) -> npt.NDArray[np.int64]:
+    """Return the positions of images in a random order, the same for everyone; references take the first ones."""
+    return np.random.default_rng(_CHOICE_SEED).permutation(size)
+
+
 def _choice(size: int, count: int | None) -> npt.NDArray[np.int64]:
     if count is None or count >= size:
         return np.arange(size)
     if count < 1:
         raise InputError(f"scores.real: got {count}, expected 6 or more real images")
-    return np.sort(np.random.default_rng(_CHOICE_SEED).permutation(size)[:count])
+    return np.sort(random_order(size)[:count])
 
 
 def _fingerprint(images: ImageSet, extractor: Extractor, count: int) -> str:

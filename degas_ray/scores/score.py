@@ -1,6 +1,6 @@
 """A number with its protocol: all scores of a set of images from one pass of features."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from typing import Any
@@ -17,6 +17,7 @@ from degas_ray.scores.inception_score import inception_score
 from degas_ray.scores.pairs import between, within
 from degas_ray.scores.protocol import METHOD, Protocol
 from degas_ray.scores.reference import Reference
+from degas_ray.scores.second import Second, SecondJudge, Watcher
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Scores:
         density: How deep generated images lie among real ones, around 1 at best, not bounded by it.
         coverage: Share of real images with a generated one near by, 0 to 1.
         protocol: How all of it was measured.
+        second: What the second judge says; None in files of earlier versions and where no image is held out.
     """
 
     fid: float
@@ -45,10 +47,15 @@ class Scores:
     density: float
     coverage: float
     protocol: Protocol
+    second: Second | None = None
 
     def metrics(self) -> dict[str, float]:
-        """Return the numbers by name."""
+        """Return the first judge's numbers by name."""
         return {name: getattr(self, name) for name in METRICS}
+
+    def recorded(self) -> dict[str, float]:
+        """Return both judges' numbers by the names that they are recorded under, such as ``fid``, ``second_fid``."""
+        return self.metrics() | (self.second.metrics() if self.second is not None else {})
 
     def sentence(self) -> str:
         """Say the distance to a person, with what it was measured by and on how much."""
@@ -60,7 +67,12 @@ class Scores:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able value that :meth:`from_json` reads back."""
-        return {**self.metrics(), "protocol": asdict(self.protocol), "protocol_hash": self.protocol.hash}
+        return {
+            **self.metrics(),
+            "protocol": asdict(self.protocol),
+            "protocol_hash": self.protocol.hash,
+            "second": self.second.to_json() if self.second is not None else None,
+        }
 
     @classmethod
     def from_json(cls, value: Any) -> "Scores":
@@ -77,10 +89,15 @@ class Scores:
         if faults:
             raise InputError(f"these scores lack {', '.join(faults)}; expected what 'degas-ray evaluate --json' prints")
         numbers = {name: float(value[name]) for name in METRICS}
-        return cls(**numbers, protocol=Protocol.from_json(value.get("protocol")))
+        second = value.get("second")
+        return cls(
+            **numbers,
+            protocol=Protocol.from_json(value.get("protocol")),
+            second=Second.from_json(second) if second is not None else None,
+        )
 
 
-METRICS = tuple(field.name for field in fields(Scores) if field.name != "protocol")
+METRICS = tuple(field.name for field in fields(Scores) if field.name not in ("protocol", "second"))
 
 
 def extract(batches: Iterable[Images], extractor: Extractor) -> Features:
@@ -105,6 +122,7 @@ def score(
     splits: int = 10,
     seed: int = 0,
     protocol: Mapping[str, str] | None = None,
+    second: SecondJudge | None = None,
 ) -> Scores:
     """Score generated images against real ones.
 
@@ -115,6 +133,7 @@ def score(
         splits: Of the inception score.
         seed: Of the samples; recorded, and it shuffles the images over the splits.
         protocol: ``bn`` and ``checkpoint`` of the samples, where they are known.
+        second: Sees the same images; None to leave it out.
 
     Raises:
         InputError: Another extractor than the reference's, or fewer images than 6 or than splits.
@@ -128,7 +147,8 @@ def score(
     known = {"bn": "unknown", "checkpoint": "unknown", **(protocol or {})}
     if len(known) > 2:
         raise InputError(f"protocol: got {', '.join(known)}; only bn and checkpoint are not known here already")
-    features = extract(batches, extractor)
+    watcher = second.watch() if second is not None else None
+    features = extract(_seen_by(watcher, batches), extractor)
     is_mean, is_std = _inception_score(features.logits, splits, seed)
     fake = features.features.to(extractor.device)
     fake_within = within(fake)
@@ -157,6 +177,7 @@ def score(
             seed=seed,
             version=version("degas-ray"),
         ),
+        second=watcher.conclude() if watcher is not None else None,
     )
 
 
@@ -168,6 +189,7 @@ def score_images(
     splits: int = 10,
     seed: int = 0,
     batch: int = 100,
+    second: SecondJudge | None = None,
 ) -> Scores:
     """Score images that are there already: a pack or its path, a folder of image files, or uint8 ``[N, H, W, 3]``.
 
@@ -175,7 +197,14 @@ def score_images(
         DataError: A folder without images, or a file that is none.
         InputError: As for :func:`score`.
     """
-    return score(image_batches(source, batch), extractor, reference, splits=splits, seed=seed)
+    return score(image_batches(source, batch), extractor, reference, splits=splits, seed=seed, second=second)
+
+
+def _seen_by(watcher: Watcher | None, batches: Iterable[Images]) -> Iterator[Images]:
+    for images in batches:
+        if watcher is not None:
+            watcher.see(images)
+        yield images
 
 
 def _inception_score(logits: Tensor, splits: int, seed: int) -> tuple[float, float]:

@@ -5,18 +5,18 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from degas_ray.config import Config, dump, flatten, stored_config
-from degas_ray.data import Pack, prepare
+from degas_ray.data import Pack, prepare, split
 from degas_ray.errors import DegasError, InputError
-from degas_ray.loop import ShouldStop
+from degas_ray.loop import Progress, ShouldStop
 from degas_ray.study import summary
 from degas_ray.study.attempt import Context
 from degas_ray.study.events import Event, OnEvent
-from degas_ray.study.floor import real_floor
 from degas_ray.study.hyperparameters import tuned
 from degas_ray.study.monitor import Ledger
 from degas_ray.study.report import write_report
@@ -30,7 +30,7 @@ from degas_ray.study.store import (
     read_json,
     write_json,
 )
-from degas_ray.study.work import find_extractor, judge
+from degas_ray.study.work import find_extractor, judge, real_floor, train_second_judge
 from degas_ray.study.yardstick import take_known
 from degas_ray.tracking import Tracker, Tracking, log_provenance, open_tracking, provenance
 
@@ -45,7 +45,7 @@ class Prepared:
 
     Args:
         config: The study's settings.
-        pack: The images.
+        pack: The training part of the images.
         tracking: The door to MLflow.
     """
 
@@ -60,7 +60,7 @@ class Opened:
 
     Args:
         context: What its workers are told.
-        pack: The images.
+        pack: The training part of the images.
         tracker: The study's own run.
         state: The content of ``study.json``.
         ledger: What was spent.
@@ -142,12 +142,13 @@ def _taken(name: str) -> InputError:
     )
 
 
-def prepare_study(config: Config | None, folder: StudyFolder) -> Prepared:
+def prepare_study(config: Config | None, folder: StudyFolder, on_event: OnEvent) -> Prepared:
     """Find the images, the judge's weights and the tracking database, before anything of the study is written.
 
     Args:
         config: Of a new study; ``None`` for one that is gone on with, which has its own.
         folder: The study's.
+        on_event: Told where the second judge has to be trained first.
 
     Raises:
         InputError: Where one of them is missing or does not fit.
@@ -157,14 +158,23 @@ def prepare_study(config: Config | None, folder: StudyFolder) -> Prepared:
         state = folder.read()
         config = stored_config(state, folder.file)
     find_extractor(config.scores, folder.home)  # before images are fetched for nothing
-    pack = prepare(
+    whole = prepare(
         config.dataset, folder.home, resolution=config.resolution, data_dir=config.data_dir, limit=config.limit
     )
+    pack, _ = split(whole)
     _check(config, pack, state)
-    # Workers find the statistics of the real images in the cache, and what real images get against them.
+    # Workers find the real images' statistics and the second judge in the cache: trained by the first of them, the
+    # classifier would hold up the others, and its time would count as a trial's.
     judge(config.scores, pack, folder.home)
+    train_second_judge(pack, folder.home, partial(_tell_once, on_event))
     real_floor(config.scores, pack, folder.home)
     return Prepared(config, pack, open_tracking(folder.home))
+
+
+def _tell_once(on_event: OnEvent, progress: Progress) -> None:
+    if progress.step == 1:
+        told = "the second judge, a small classifier, is trained: once for each data set in this home"
+        on_event(Event("message", text=told))
 
 
 def begin(prepared: Prepared, folder: StudyFolder, extend: int, on_event: OnEvent, should_stop: ShouldStop) -> Opened:
@@ -208,8 +218,8 @@ def _check(config: Config, pack: Pack, state: Mapping[str, Any] | None) -> None:
         raise InputError("\n".join(faults) + "; leave --supervised out")
     if state is not None and state["images"] != pack.fingerprint:
         raise InputError(
-            f"the images of {config.dataset} have changed since study {state['name']} began; "
-            "put the old ones back, or begin a new study"
+            f"the images of {config.dataset} have changed since study {state['name']} began, or a version that held no "
+            "images out began it; put the old ones back, or begin a new study"
         )
 
 

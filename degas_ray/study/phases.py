@@ -10,7 +10,7 @@ from typing import ClassVar, TypeVar
 
 from degas_ray import figures
 from degas_ray.config import Config, TrainConfig, dump, flatten, stored_config
-from degas_ray.data import Pack, prepare
+from degas_ray.data import Pack, prepare, split
 from degas_ray.errors import DivergedError, InputError, Interrupted
 from degas_ray.gan import HANDMADE
 from degas_ray.loop import OnProgress, ShouldStop
@@ -33,6 +33,7 @@ from degas_ray.study.work import (
     scoring_work,
     search_work,
     size_of,
+    train_second_judge,
     training_work,
 )
 from degas_ray.tracking import RunDirectory, Tracker, both, log_provenance, open_tracking, provenance
@@ -254,11 +255,14 @@ def _alone(
         config, what = stored_config(task, folder / TASK), task["what"]
     if role == "train":
         find_extractor(config.scores, home)  # before images are fetched for nothing
-    pack = prepare(config.dataset, home, resolution=config.resolution, data_dir=config.data_dir, limit=config.limit)
+    pack, _ = split(
+        prepare(config.dataset, home, resolution=config.resolution, data_dir=config.data_dir, limit=config.limit)
+    )
     if role == "train":
         if config.full.supervised and pack.labels is None:
             raise InputError(f"full.supervised: {config.dataset} has no labels; leave --supervised out")
         judge(config.scores, pack, home)  # missing weights are told before the training
+        train_second_judge(pack, home, on_progress or ignore)
     tracking = open_tracking(home)
     with _held(folder, role, resume=resume, named=name is not None) as folder:
         write_json(folder / TASK, {"role": role, "what": what, "config": config.model_dump(mode="json")})

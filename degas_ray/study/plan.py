@@ -14,7 +14,7 @@ import psutil
 import torch
 
 from degas_ray.config import Config, TrainConfig
-from degas_ray.data import SOURCES, Pack, prepare, write_pack
+from degas_ray.data import SOURCES, Pack, held_out_count, prepare, split, write_pack
 from degas_ray.errors import Interrupted
 from degas_ray.gan import build_generator, generate, train
 from degas_ray.loop import Progress
@@ -124,7 +124,7 @@ def _open(config: Config, home: Path, scratch: Path) -> tuple[Pack, int | None, 
         if folder is None:
             pack = _stand_in(scratch, config.resolution or source.resolution, limit)
             return pack, _least(source.size, config.limit), "to be downloaded"
-    pack = prepare(config.dataset, scratch, resolution=config.resolution, data_dir=folder, limit=limit)
+    pack, _ = split(prepare(config.dataset, scratch, resolution=config.resolution, data_dir=folder, limit=limit))
     assert source is not None, "prepare refuses unknown sources"
     size = source.size
     if source.local:
@@ -178,7 +178,7 @@ def _search_seconds(config: Config, pack: Pack, images: int | None, cache: Path)
     pace = _Pace()
     pace.run(lambda: search(settings, pack, seed=0, on_progress=pace.note, should_stop=pace.stop))
     epochs = config.search.steps is None and images is not None
-    return pace.seconds * (images / len(pack) if epochs and images is not None else 1.0)
+    return pace.seconds * ((images - held_out_count(images)) / len(pack) if epochs and images is not None else 1.0)
 
 
 def _train_seconds(config: TrainConfig, pack: Pack) -> float:

@@ -335,7 +335,7 @@ def register(
         "degas.scores_protocol": json.dumps(scores.to_json()["protocol"]),
         "degas.study": study,
         **({"degas.verdict": " ".join(verdict)} if verdict else {}),
-        **{f"degas.{metric}": f"{value:.6g}" for metric, value in scores.metrics().items()},
+        **{f"degas.{metric}": f"{value:.6g}" for metric, value in scores.recorded().items()},
     }
     version = tracking.register(promotion.run_id, package, name, ALIAS, tags)
     done = replace(promotion, model=name, version=version)
@@ -368,5 +368,6 @@ def _sentences(scores: Scores) -> list[str]:
         f"Inception score {scores.is_mean:.2f} ± {scores.is_std:.2f}, same features",
         f"Kernel distance {scores.kid:.4g}, precision {scores.precision:.2f}, recall {scores.recall:.2f}, "
         f"density {scores.density:.2f}, coverage {scores.coverage:.2f}, same features",
+        *([f"Second judge: {scores.second.sentence()}"] if scores.second is not None else []),
         f"Protocol {scores.protocol.hash}: {protocol}",
     ]

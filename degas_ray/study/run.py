@@ -68,10 +68,11 @@ def run_study(
     folder = open_folder(config, home.absolute(), name, resume)
     if resume and not extend and folder.read().get("status") == "finished":
         return load_study(home, folder.name)
-    with _held(None if resume else config, folder, should_stop, named=name is not None) as (prepared, folder, stop):
+    own, on_event = None if resume else config, on_event or _ignore
+    with _held(own, folder, should_stop, on_event, named=name is not None) as (prepared, folder, stop):
         with session(folder.home) as resources:
-            placement = _placed(prepared.config, folder, resources, on_event or _ignore)
-            study = begin(prepared, folder, extend, on_event or _ignore, stop)
+            placement = _placed(prepared.config, folder, resources, on_event)
+            study = begin(prepared, folder, extend, on_event, stop)
             outcome, error = _attempted(study, placement, worker)
         end(study, outcome, _status(error))  # once Ray is gone: it may start a command of the user's
         if error is not None:
@@ -107,9 +108,10 @@ def promote_genotype(
     config = stored_config(folder.read(), folder.file)
     chosen = genotype or _chosen(folder, config, trial)
     before = folder.read().get("status", "paused")
-    with _held(None, folder, should_stop) as (prepared, folder, stop), session(folder.home) as resources:
-        placement = _placed(config, folder, resources, on_event or _ignore, trials=False)
-        study = begin(prepared, folder, 0, on_event or _ignore, stop)
+    on_event = on_event or _ignore
+    with _held(None, folder, should_stop, on_event) as (prepared, folder, stop), session(folder.home) as resources:
+        placement = _placed(config, folder, resources, on_event, trials=False)
+        study = begin(prepared, folder, 0, on_event, stop)
         study.save(status=before)  # it is not the study that goes on
         try:
             _promote(study, _monitor(study, placement), chosen, placement, _promote_again(name, genotype, trial))
@@ -121,11 +123,16 @@ def promote_genotype(
 
 @contextmanager
 def _held(
-    config: Config | None, folder: StudyFolder, should_stop: ShouldStop | None, *, named: bool = True
+    config: Config | None,
+    folder: StudyFolder,
+    should_stop: ShouldStop | None,
+    on_event: OnEvent,
+    *,
+    named: bool = True,
 ) -> Iterator[tuple[Prepared, StudyFolder, ShouldStop]]:
     """Yield what a study needs, its folder, which this process alone works in, and who may end it."""
     with _stop_by(should_stop) as stop:
-        prepared = prepare_study(config, folder)
+        prepared = prepare_study(config, folder, on_event)
         with hold_study(folder, prepared.config.dataset, resume=config is None, named=named) as own:
             yield prepared, own, stop
 

@@ -21,7 +21,6 @@ from degas_ray.scores import Scores
 from degas_ray.scores.collapse import is_collapsed
 from degas_ray.space import Genotype
 from degas_ray.study.attempt import Attempt, Context, Report
-from degas_ray.study.floor import real_floor
 from degas_ray.study.hyperparameters import apply
 from degas_ray.study.milestones import HalvedError
 from degas_ray.study.seeds import derive
@@ -32,6 +31,7 @@ from degas_ray.study.work import (
     Place,
     Trained,
     drop_checkpoints,
+    real_floor,
     record_genotype,
     scoring_work,
     search_work,
@@ -185,7 +185,7 @@ def _judged(
         judged = Judged(done["outcome"], Scores.from_json(done["scores"]), done["milestones"], done["source"])
         phase = "proxy" if repeat == 0 else f"proxy{repeat + 1}"
         attempt.tracker.metrics(
-            {f"{phase}/{key}": value for key, value in judged.scores.metrics().items()}, config.proxy.steps
+            {f"{phase}/{key}": value for key, value in judged.scores.recorded().items()}, config.proxy.steps
         )
         if repeat == 0:
             attempt.tracker.tags({"degas.scores_protocol": judged.scores.sentence()})

@@ -33,10 +33,12 @@ from degas_ray.scores import (
     Reference,
     Scores,
     extract,
+    floor,
     kernel_distance,
     load_extractor,
     reference_statistics,
     score,
+    second_judge,
 )
 from degas_ray.search import search
 from degas_ray.space import Genotype
@@ -306,7 +308,7 @@ def scoring_work(
     if (done := read_json(file)) is not None:
         return Scores.from_json(done)
     result = measure(generator, config, pack, place, seed=seed)
-    place.tracker.metrics({f"{phase}/{name}": value for name, value in result.metrics().items()}, step)
+    place.tracker.metrics({f"{phase}/{name}": value for name, value in result.recorded().items()}, step)
     if not _repeated(phase):
         place.tracker.tags({"degas.scores_protocol": result.sentence()})
     place.tracker.text(json.dumps(result.to_json(), indent=2) + "\n", _series("scores.json", phase))
@@ -321,7 +323,7 @@ def drop_checkpoints(folder: Path) -> None:
 
 
 def measure(generator: nn.Module, config: ScoresConfig, pack: Pack, place: Place, *, seed: int) -> Scores:
-    """Draw samples and score them against the pack's real images."""
+    """Draw samples and let both judges score them: against the training part, and against the held-out images."""
     device = next(generator.parameters()).device
     extractor, reference = judge(config, pack, place.home, device)
     samples = generate(generator, config.samples, seed=derive(seed, "samples"), batch=config.batch, bn=config.bn)
@@ -332,6 +334,7 @@ def measure(generator: nn.Module, config: ScoresConfig, pack: Pack, place: Place
         splits=config.splits,
         seed=derive(seed, "scores"),
         protocol={"bn": config.bn, "checkpoint": "last"},
+        second=second_judge(pack, place.home),
     )
 
 
@@ -346,6 +349,22 @@ def judge(
     extractor = find_extractor(config, home, device)
     count = config.real if config.real is not None else config.samples
     return extractor, reference_statistics(pack, extractor, count=count, cache=home / "cache", batch=config.batch)
+
+
+def real_floor(config: ScoresConfig, pack: Pack, home: Path) -> Scores:
+    """Return what real images get from both judges, from the cache where it is there."""
+    return floor(pack, find_extractor(config, home), config, home)
+
+
+def train_second_judge(pack: Pack, home: Path, on_progress: OnProgress) -> None:
+    """Train the second judge's classifier where the home has none for these images; workers then only read it.
+
+    Args:
+        pack: The training part.
+        home: The home directory.
+        on_progress: Told of its steps.
+    """
+    second_judge(pack, home, lambda step, steps: on_progress(Progress("second judge", step, steps, {}, _no_state)))
 
 
 def find_extractor(config: ScoresConfig, home: Path, device: torch.device | str = "cpu") -> Extractor:
@@ -372,7 +391,7 @@ def _milestone(
     generator: nn.Module, step: int, *, scores: ScoresConfig, pack: Pack, place: Place, phase: str, seed: int
 ) -> float:
     result = measure(generator, scores, pack, place, seed=seed)
-    place.tracker.metrics({f"{phase}/milestone_{name}": value for name, value in result.metrics().items()}, step)
+    place.tracker.metrics({f"{phase}/milestone_{name}": value for name, value in result.recorded().items()}, step)
     return result.fid
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from source_formats import noise
 
-from degas_ray.data import Pack, check, open_pack, split_half, subset, summary, write_pack
+from degas_ray.data import Pack, check, open_pack, summary, write_pack
 from degas_ray.errors import DataError, DegasError
 
 IMAGES = noise(50, 8, 8)
@@ -225,23 +225,3 @@ assert pack.images.nbytes > 60_000_000
 assert peak - before < 20_000, (before, peak)
 """
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
-
-
-def test_subset_copies_the_chosen(pack: Pack) -> None:
-    part = subset(pack, [4, 2, 40])
-    np.testing.assert_array_equal(part.images, IMAGES[[4, 2, 40]])
-    np.testing.assert_array_equal(part.labels, LABELS[[4, 2, 40]])
-    assert part.fingerprint not in (pack.fingerprint, subset(pack, [2, 4, 40]).fingerprint)
-    assert not part.images.flags.writeable
-    with pytest.raises(DataError, match="pack of 50 images"):
-        subset(pack, [50])
-
-
-@pytest.mark.parametrize("count", [50, 49])
-def test_halves_are_disjoint_and_cover(pack: Pack, count: int) -> None:
-    part = subset(pack, range(count))
-    first, second = split_half(part, seed=5)
-    assert len(first) - len(second) == count % 2
-    assert sorted([*first, *second]) == list(range(count))
-    np.testing.assert_array_equal(first, split_half(part, seed=5)[0])
-    assert not np.array_equal(first, split_half(part, seed=6)[0])

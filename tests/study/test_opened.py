@@ -11,7 +11,7 @@ from degas_ray.data import prepare
 from degas_ray.errors import InputError
 from degas_ray.study import opened, run, run_study
 from degas_ray.study.attempt import Context
-from degas_ray.study.events import Event
+from degas_ray.study.events import Event, OnEvent
 from degas_ray.study.monitor import Ledger
 from degas_ray.study.opened import Opened, Prepared, end
 from degas_ray.study.store import StudyFolder, write_json
@@ -26,9 +26,9 @@ class BegunError(Exception):
 def test_a_name_that_is_taken_while_images_are_prepared_is_not_used_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def meanwhile(config: Config | None, folder: StudyFolder) -> Prepared:
+    def meanwhile(config: Config | None, folder: StudyFolder, on_event: OnEvent) -> Prepared:
         write_json(folder.file, OTHERS)
-        return opened.prepare_study(config, folder)
+        return opened.prepare_study(config, folder, on_event)
 
     def found(config: Config, folder: StudyFolder, *args: Any) -> None:
         raise BegunError(folder.name)

@@ -1,4 +1,4 @@
-"""The sliced distance of the benchmark, against scipy and against what a Laplacian pyramid is."""
+"""The sliced distance of patches, against scipy and against what a Laplacian pyramid is."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import wasserstein_distance
 
-from benchmarks.second_opinion import SIDE, patches, pyramid, sliced, sliced_distance
 from degas_ray.data import prepare
+from degas_ray.scores.patches import SIDE, patches, pyramid, sliced, sliced_distance
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +46,7 @@ def test_it_grows_with_what_is_done_to_the_images(photos: np.ndarray) -> None:
     distances = [sliced_distance(made, real) for made in worse]
     assert distances[0] == 0.0
     assert distances == sorted(distances)
+
+
+def test_images_of_one_colour_have_a_finite_distance(photos: np.ndarray) -> None:
+    assert np.isfinite(sliced_distance(np.full_like(photos[:8], 200), photos[:8]))

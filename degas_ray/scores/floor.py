@@ -1,0 +1,97 @@
+"""The floor: both judges' scores of real images; a generator whose distance comes near it cannot be told from them.
+
+The distance of two finite sets of real images is not 0, and it depends on their sizes, so it is measured with those
+that the scores use.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from degas_ray.config import ScoresConfig
+from degas_ray.data import Pack
+from degas_ray.files import read_json, write_json
+from degas_ray.scores import protocol, second
+from degas_ray.scores.extractors import HASH_DIGITS, Extractor
+from degas_ray.scores.images import image_set, read_batches
+from degas_ray.scores.reference import random_order, reference_statistics
+from degas_ray.scores.score import Scores, score
+from degas_ray.scores.second import Second, SecondJudge, second_judge
+from degas_ray.scores.weights import locked
+
+Positions = npt.NDArray[np.int64]
+_LAYOUT = 1  # of the file; another one is another key
+
+
+def floor(pack: Pack, extractor: Extractor, config: ScoresConfig, home: Path) -> Scores:
+    """Score real images as if they were generated; measured once, then read from ``HOME/cache/floors``.
+
+    The first judge compares ``samples`` images of the training part with ``real`` others of it: the same reference as
+    a generator's. Where there are too few for that, it compares the two largest equal halves. The second judge compares
+    ``samples`` training images, or all of them, with the held-out images. ``n_fake`` and ``n_real`` of both protocols
+    say how many they were.
+
+    Args:
+        pack: The training part.
+        extractor: The first judge's network.
+        config: Numbers of images, and splits of the inception score.
+        home: The home directory.
+
+    Raises:
+        InputError: Fewer than 12 images, or halves with fewer images than splits.
+    """
+    judge = second_judge(pack, home)
+    path = home / "cache" / "floors" / f"{_key(pack, extractor, config, judge)}.json"
+    with locked(path):
+        if (known := read_json(path)) is not None:
+            return Scores.from_json(known)
+        found = _measure(pack, extractor, config, home, judge)
+        write_json(path, found.to_json())
+        return found
+
+
+def halves(images: int, samples: int, real: int) -> tuple[Positions, Positions]:
+    """Return disjoint random positions of the images that are scored, and of those that they are compared with.
+
+    Args:
+        images: Number of images in the training part.
+        samples: Wanted of the first.
+        real: Wanted of the second; where there are enough, they are those of a generator's reference.
+    """
+    order = random_order(images)
+    if samples + real > images:
+        samples = real = images // 2
+    return order[real : real + samples], order[:real]
+
+
+def _measure(pack: Pack, extractor: Extractor, config: ScoresConfig, home: Path, judge: SecondJudge | None) -> Scores:
+    wanted = config.real if config.real is not None else config.samples
+    made, real = halves(len(pack), config.samples, wanted)
+    images, cache = image_set(pack), home / "cache"
+    if len(real) == wanted:
+        reference = reference_statistics(pack, extractor, count=wanted, cache=cache, batch=config.batch)
+    else:
+        reference = reference_statistics(pack.images[np.sort(real)], extractor, cache=cache, batch=config.batch)
+    first = score(read_batches(images, made, config.batch), extractor, reference, splits=min(config.splits, len(made)))
+    return Scores(**first.metrics(), protocol=first.protocol, second=_second(pack, config, judge))
+
+
+def _second(pack: Pack, config: ScoresConfig, judge: SecondJudge | None) -> Second | None:
+    if judge is None:
+        return None
+    watcher = judge.watch()
+    for images in read_batches(image_set(pack), random_order(len(pack))[: config.samples], config.batch):
+        watcher.see(images)
+    return watcher.conclude()
+
+
+def _key(pack: Pack, extractor: Extractor, config: ScoresConfig, judge: SecondJudge | None) -> str:
+    parts = [
+        [_LAYOUT, protocol.METHOD, second.METHOD, pack.fingerprint, judge.key if judge is not None else ""],
+        [extractor.name, extractor.weights_hash, extractor.resizer],
+        [config.samples, config.real, config.splits],
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:HASH_DIGITS]
