@@ -1,4 +1,4 @@
-"""How a process's threads wait for each other; nothing here imports torch, whose library reads it once when it loads."""
+"""How a process's threads wait for each other; torch's library reads it once, so nothing here imports torch."""
 
 import os
 

@@ -114,11 +114,12 @@ def _kept(facts: Mapping[str, Any]) -> str:
 
 def _score(config: "Config", batches: "Batches", resolution: int | None, home: Path, facts: Mapping[str, str]) -> Any:
     from degas_ray.data import prepare
+    from degas_ray.precision import settled
     from degas_ray.scores import load_extractor, reference_statistics, score
 
     pack = prepare(config.dataset, home, resolution=resolution, data_dir=config.data_dir, limit=config.limit)
-    settings, cache = config.scores, home / "cache"
-    extractor = load_extractor(settings.extractor, cache, settings.weights)
+    settings, cache = settled(config, home).scores, home / "cache"
+    extractor = load_extractor(settings.extractor, cache, settings.weights, precision=settings.precision)
     count = settings.real if settings.real is not None else settings.samples
     reference = reference_statistics(pack, extractor, count=count, cache=cache, batch=settings.batch)
     return score(batches, extractor, reference, splits=settings.splits, seed=config.seed, protocol=facts)

@@ -135,7 +135,8 @@ def protocol_words(scores: "Scores") -> str:
     """Return how scores were measured, besides what the sentence about the distance says."""
     p = scores.protocol
     known = {f"BN with {p.bn} statistics": p.bn, f"{p.checkpoint} checkpoint": p.checkpoint}
-    parts = [f"{p.resizer} resizing", *(words for words, value in known.items() if value != "unknown")]
+    network = [] if p.precision == "float32" else [f"network in {p.precision}"]
+    parts = [f"{p.resizer} resizing", *network, *(words for words, value in known.items() if value != "unknown")]
     return ", ".join([*parts, f"real images {p.reference}"])
 
 

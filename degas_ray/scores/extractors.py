@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from degas_ray.errors import InputError
+from degas_ray.precision import fixed
 from degas_ray.scores.networks import EfficientNetLite0, InceptionNetwork, Network, efficientnet_lite0_path, resize
 from degas_ray.scores.weights import WeightsFile, find, sha256_of
 
@@ -49,12 +50,14 @@ class Extractor:
         weights_hash: The first 16 hex digits of the SHA-256 of its weights' file.
         network: Resized images to features and logits.
         device: Where it runs.
+        precision: ``float32``, or ``bf16``, which moves features by some percent: part of a score's protocol.
     """
 
     name: str
     weights_hash: str
     network: Network
     device: torch.device
+    precision: str = "float32"
 
     @property
     def dim(self) -> int:
@@ -106,12 +109,17 @@ class Extractor:
         # TF32 would make a GPU's features differ from a CPU's in the third digit.
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             images = resized.to(self.device).contiguous(memory_format=torch.channels_last)
-            features, logits = self.network(images)
-            return features, logits
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                features, logits = self.network(images)
+            return features.float(), logits.float()
 
 
 def load_extractor(
-    name: str, cache: Path, weights: Path | None = None, device: str | torch.device = "cpu"
+    name: str,
+    cache: Path,
+    weights: Path | None = None,
+    device: str | torch.device = "cpu",
+    precision: str = "float32",
 ) -> Extractor:
     """Load an extractor.
 
@@ -125,12 +133,14 @@ def load_extractor(
         cache: The home's cache directory.
         weights: The file of ``inception``.
         device: Where to run it.
+        precision: ``float32`` or ``bf16``.
 
     Raises:
-        InputError: An unknown name, or weights that are missing, damaged or of another kind.
+        InputError: An unknown name or precision, or weights that are missing, damaged or of another kind.
     """
     if name not in EXTRACTORS:
         raise InputError(f"extractor: got {name!r}, expected {' or '.join(EXTRACTORS)}")
+    fixed(precision, "scores.precision")
     network: Network
     if name == "inception":
         path = weights if weights is not None else find(INCEPTION, cache / "extractors")
@@ -146,4 +156,4 @@ def load_extractor(
         network = EfficientNetLite0()
     device = torch.device(device)
     network = network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
-    return Extractor(name, weights_hash[:HASH_DIGITS], network, device)
+    return Extractor(name, weights_hash[:HASH_DIGITS], network, device, precision)

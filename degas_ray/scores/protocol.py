@@ -31,6 +31,7 @@ class Protocol:
         method: Number of the measuring code.
         seed: Of the samples; not compared.
         version: Of this package; not compared.
+        precision: Of the network. bf16 moves a distance by up to 1 % (docs/performance.md), and so is compared.
     """
 
     extractor: str
@@ -45,11 +46,14 @@ class Protocol:
     method: int
     seed: int
     version: str
+    precision: str = "float32"
 
     @property
     def hash(self) -> str:
         """Twelve hex digits; scores with the same one may be ranked."""
         compared = {key: value for key, value in asdict(self).items() if key not in _NOT_COMPARED}
+        if self.precision == "float32":  # hashed as it was when there was nothing else
+            del compared["precision"]
         return hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()[:_HASH_DIGITS]
 
     @property
@@ -79,6 +83,7 @@ class Protocol:
         types = {field.name: int if field.type in (int, "int") else str for field in fields(cls)}
         if not isinstance(value, Mapping):
             raise InputError(f"got a {type(value).__name__} for a score's protocol, expected an object")
+        value = {"precision": "float32", **value}  # what was written before there was another
         faults = [name for name, kind in types.items() if type(value.get(name)) is not kind]
         if faults:
             raise InputError(f"a score's protocol lacks {', '.join(faults)}; it was not written by this program")

@@ -119,8 +119,8 @@ def score(
     Raises:
         InputError: Another extractor than the reference's, or fewer images than 6 or than splits.
     """
-    ours = (extractor.name, extractor.weights_hash, extractor.resizer)
-    theirs = (reference.extractor, reference.weights_hash, reference.resizer)
+    ours = (extractor.name, extractor.weights_hash, extractor.resizer, extractor.precision)
+    theirs = (reference.extractor, reference.weights_hash, reference.resizer, reference.precision)
     if ours != theirs:
         raise InputError(
             f"the real images were measured by {theirs}, the samples by {ours}; use one extractor for both"
@@ -156,6 +156,7 @@ def score(
             method=METHOD,
             seed=seed,
             version=version("degas-ray"),
+            precision=extractor.precision,
         ),
     )
 

@@ -18,13 +18,14 @@ from degas_ray.data import SOURCES, Pack, prepare, write_pack
 from degas_ray.errors import Interrupted
 from degas_ray.gan import build_generator, generate, train
 from degas_ray.loop import Progress
+from degas_ray.precision import settled
 from degas_ray.scores import extract, load_extractor
 from degas_ray.search import search
 from degas_ray.space import Space, count_parameters
 from degas_ray.study.estimate import makespan
 from degas_ray.study.hyperparameters import own_values, tuned
 from degas_ray.study.jobs import Resources
-from degas_ray.study.placement import Misfit, Placement, misfits, place
+from degas_ray.study.placement import Misfit, Placement, misfits, place, threads_of
 from degas_ray.study.proposals import Proposals
 from degas_ray.study.strategies import GLO_DARTS, make_strategy
 from degas_ray.study.work import try_config
@@ -42,7 +43,7 @@ class Plan:
     """What a study would do.
 
     Args:
-        config: Resolved.
+        config: Resolved; its precision is that which the study would have here.
         images: How many there are; ``None`` where that is not known before they are packed.
         data: Where they stand: ``ready``, or why they cannot be read.
         trials: The values of what is tuned, one row a trial; those after the first ten are examples, since they depend
@@ -76,6 +77,7 @@ def make_plan(config: Config, home: Path) -> Plan:
         InputError: A fault in the settings.
     """
     space, first = tuned(config), own_values(config)
+    config = settled(config, home.absolute(), threads_of(config), keep=home.is_dir())
     resources = _this_machine()
     placement = place(config, resources)
     # No results, hence a lag that reaches back to the first trial.
@@ -192,7 +194,7 @@ def _score_seconds(config: Config, pack: Pack, cache: Path) -> float:
     scores = config.scores
     if scores.extractor == "inception":  # its weights may still have to be fetched
         return INCEPTION_SECONDS * scores.samples
-    extractor = load_extractor(scores.extractor, cache, scores.weights)
+    extractor = load_extractor(scores.extractor, cache, scores.weights, precision=scores.precision)
     generator = build_generator(Space().random(0), config.proxy, pack.resolution)
     began = time.monotonic()
     extract(generate(generator, scores.batch, seed=0, batch=scores.batch), extractor)

@@ -48,7 +48,19 @@ def test_a_sound_machine_exits_0_and_nothing_is_written(tmp_path: Path) -> None:
     assert (result.exit_code, facts["healthy"]) == (0, True), facts
     assert not home.exists()
     names = [finding["name"] for finding in facts["findings"]]
-    expected = ["Python", "packages", "torch", "GPU", "cores", "memory", "/dev/shm", "disk", "home", "MLflow database"]
+    expected = [
+        "Python",
+        "packages",
+        "torch",
+        "GPU",
+        "precision",
+        "cores",
+        "memory",
+        "/dev/shm",
+        "disk",
+        "home",
+        "MLflow database",
+    ]
     assert names[: len(expected)] == expected
     assert all(finding["advice"] for finding in facts["findings"] if finding["state"] != "ok")
 
