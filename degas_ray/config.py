@@ -159,6 +159,9 @@ class ScoresConfig(Section):
     """What is measured, on how many samples, with which network (paper 4; docs/method.md)."""
 
     extractor: Literal["inception", "efficientnet-lite0"] = "efficientnet-lite0"
+    resizer: Literal["clean", "legacy"] = Field(
+        "clean", description="clean-fid's, or inception's own in TensorFlow's graph, which published FIDs have"
+    )
     weights: Path | None = Field(None, description="the extractor's file, where it is not in the cache")
     samples: Annotated[int, Field(ge=2)] = Field(1000, description="generated images")
     real: Annotated[int, Field(ge=2)] | None = Field(1000, description="real images; null: as many as the samples")

@@ -119,7 +119,9 @@ def _score(config: "Config", batches: "Batches", resolution: int | None, home: P
 
     pack = prepare(config.dataset, home, resolution=resolution, data_dir=config.data_dir, limit=config.limit)
     settings, cache = settled(config, home).scores, home / "cache"
-    extractor = load_extractor(settings.extractor, cache, settings.weights, precision=settings.precision)
+    extractor = load_extractor(
+        settings.extractor, cache, settings.weights, precision=settings.precision, resizer=settings.resizer
+    )
     count = settings.real if settings.real is not None else settings.samples
     reference = reference_statistics(pack, extractor, count=count, cache=cache, batch=settings.batch)
     return score(batches, extractor, reference, splits=settings.splits, seed=config.seed, protocol=facts)

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from degas_ray.space import Genotype
     from degas_ray.study import Row, SearchRun, StudyResult, TrainRun
 
-TRIAL_COLUMNS = ("trial", "outcome", "distance", "IS", "n", "params", "decided", "time", "genotype")
-
 
 def study_facts(result: "StudyResult", home: Path) -> dict[str, Any]:
     """Return a study as JSON."""
@@ -46,16 +44,19 @@ def print_study(result: "StudyResult", home: Path) -> None:
     scored = [Scores.from_json(row.scores) for row in result.rows if row.scores]
     name = scored[0].protocol.distance_name if scored else "score"
     heading(f"Study {result.name}: {len(result.rows)} trials in {duration(result.seconds)}")
+    diversity = scored[0].protocol.diversity_column if scored else "IS"
+    columns = ("trial", "outcome", "distance", diversity, "n", "params", "decided", "time", "genotype")
     print_table(
-        TRIAL_COLUMNS,
+        columns,
         [_trial_row(row, result) for row in result.rows],
-        right=[column for column in TRIAL_COLUMNS if column != "outcome"],
+        right=[column for column in columns if column != "outcome"],
     )
     if scored:
         p = scored[0].protocol
         images = f"{p.n_fake:,} samples against {p.n_real:,} real images"
         print_words(
-            f"distance: {name} on {p.features_name} ({images}), IS: inception score, both of the short training"
+            f"distance: {name} on {p.features_name} ({images}), {diversity}: {p.diversity_name}, "
+            "both of the short training"
         )
         print_words("decided: how far the search narrowed its choice: 0 % all operations alike, 100 % one left")
     if result.front:
@@ -123,7 +124,7 @@ def score_lines(scores: "Scores") -> dict[str, str]:
     """Return scores as facts; the distance comes with what it was measured by."""
     return {
         "distance": scores.sentence(),
-        "inception score": f"{scores.is_mean:.2f} ± {scores.is_std:.2f} ({scores.protocol.splits} splits)",
+        scores.protocol.diversity_name: f"{scores.is_mean:.2f} ± {scores.is_std:.2f} ({scores.protocol.splits} splits)",
         "kernel distance": f"{scores.kid:.4g}",
         "precision, recall": f"{scores.precision:.2f}, {scores.recall:.2f}",
         "density, coverage": f"{scores.density:.2f}, {scores.coverage:.2f}",

@@ -17,7 +17,7 @@ from degas_ray.files import write_bytes
 
 KEY_DIGITS = 12
 # Settings of scores that came later, with what was done before: those work out to the keys that rows have already.
-_AS_BEFORE = {"precision": "float32"}
+_AS_BEFORE = {"precision": "float32", "resizer": "clean"}
 _TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 # Settings that change where and how often, not what comes out.
 _INDIFFERENT = {"device", "checkpoint_seconds", "checkpoint_quota", "compile"}

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from degas_ray.errors import InputError, ProtocolMismatchError
-from degas_ray.scores.extractors import HASH_DIGITS, INCEPTION
+from degas_ray.scores.extractors import HASH_DIGITS, INCEPTION, LEGACY
 
 METHOD = 1  # raised whenever the same images would get other numbers
 _NOT_COMPARED = frozenset({"seed", "version"})  # another draw, or another release, of the same measurement
 _HASH_DIGITS = 12
+DIVERSITY = "class diversity"
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,24 @@ class Protocol:
         return self.extractor == "inception" and self.weights_hash == INCEPTION.sha256[:HASH_DIGITS]
 
     @property
+    def as_published(self) -> bool:
+        """Whether images were brought to Inception's size as for the FIDs of papers, by its own graph."""
+        return self.is_fid and self.resizer.startswith(LEGACY)
+
+    @property
     def distance_name(self) -> str:
         """What the distance is called before a person: FID, or the Fréchet distance on named features."""
         return "FID" if self.is_fid else "Fréchet distance"
+
+    @property
+    def diversity_name(self) -> str:
+        """What ``is_mean`` is called before a person: the inception score is defined on Inception's classes alone."""
+        return "inception score" if self.is_fid else "class diversity score"
+
+    @property
+    def diversity_column(self) -> str:
+        """The same as the head of a column."""
+        return "IS" if self.is_fid else DIVERSITY
 
     @property
     def features_name(self) -> str:

@@ -27,7 +27,8 @@ class Scores:
         fid: Fréchet distance on the extractor's features; only Inception's is called FID before a person. 0 or more,
             lower is better.
         kid: Unbiased kernel distance; around 0 at best, lower is better.
-        is_mean: Inception score, 1 to the number of classes, higher is better.
+        is_mean: Inception score, 1 to the number of classes, higher is better; on other classes than Inception's it is
+            called class diversity score before a person.
         is_std: Its spread over the splits.
         precision: Share of generated images that look real, 0 to 1.
         recall: Share of real images that could have been generated, 0 to 1.

@@ -194,7 +194,9 @@ def _score_seconds(config: Config, pack: Pack, cache: Path) -> float:
     scores = config.scores
     if scores.extractor == "inception":  # its weights may still have to be fetched
         return INCEPTION_SECONDS * scores.samples
-    extractor = load_extractor(scores.extractor, cache, scores.weights, precision=scores.precision)
+    extractor = load_extractor(
+        scores.extractor, cache, scores.weights, precision=scores.precision, resizer=scores.resizer
+    )
     generator = build_generator(Space().random(0), config.proxy, pack.resolution)
     began = time.monotonic()
     extract(generate(generator, scores.batch, seed=0, batch=scores.batch), extractor)

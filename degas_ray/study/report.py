@@ -32,7 +32,7 @@ from degas_ray.study.result import StudyResult, collect
 from degas_ray.study.store import Row, StudyFolder
 from degas_ray.study.words import findings
 
-TRIALS = ("trial", "outcome", "distance", "IS", "parameters", "multiply-adds", "n", "decided", "minutes", "genotype")
+TRIALS = ("trial", "outcome", "distance", "parameters", "multiply-adds", "n", "decided", "minutes", "genotype")
 RERUNS = ("genotype", "in its trial", "fresh mean", "fresh seeds")
 CAPTIONS = {
     HISTORY: "Every trial's score after the short training, and the best so far.",
@@ -159,12 +159,14 @@ def _stats(path: Path) -> list[dict[str, Any]]:
 
 def _trials(study: _Study) -> str:
     order = sorted(study.result.rows, key=lambda row: (row.score is None, row.score or 0.0, row.number))
+    protocol = Scores.from_json(study.best.scores)
+    diversity = protocol.protocol.diversity_column
     lines = [
         {
             "trial": f"{row.number}" + (" ★" if row.genotype == str(study.winner) else ""),
             "outcome": row.ended(study.result.front),
             "distance": row.score,
-            "IS": round(Scores.from_json(row.scores).is_mean, 2) if row.scores else None,
+            diversity: round(Scores.from_json(row.scores).is_mean, 2) if row.scores else None,
             "parameters": row.parameters or None,
             "multiply-adds": row.macs or None,
             "n": row.n or None,
@@ -174,13 +176,13 @@ def _trials(study: _Study) -> str:
         }
         for row in order
     ]
-    protocol = Scores.from_json(study.best.scores)
     told = f"Measured by {protocol.protocol.distance_name} on {protocol.protocol.features_name}, "
     told += f"{protocol.protocol.n_fake:,} samples against {protocol.protocol.n_real:,} real images, "
     told += f"protocol {protocol.protocol.hash}. Lower is better. ★ won after re-ranking."
     if study.result.front:
         told += f" On the front: no trial beats it in every one of {', '.join(study.config.study.objectives)}."
-    parts = [f"<h2>Trials</h2>\n{_scroll(tables.html(lines, TRIALS))}\n<p class='small'>{escape(told)}</p>"]
+    columns = (*TRIALS[:3], diversity, *TRIALS[3:])
+    parts = [f"<h2>Trials</h2>\n{_scroll(tables.html(lines, columns))}\n<p class='small'>{escape(told)}</p>"]
     if study.result.reruns:
         before = {row.genotype: row.score for row in study.result.rows}
         again = [
