@@ -5,7 +5,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +24,21 @@ from degas_ray.space import Space, count_parameters
 from degas_ray.study.estimate import makespan
 from degas_ray.study.hyperparameters import own_values, tuned
 from degas_ray.study.jobs import Resources
+from degas_ray.study.neighbours import neighbours
 from degas_ray.study.placement import Misfit, Placement, misfits, place, threads_of
 from degas_ray.study.proposals import Proposals
 from degas_ray.study.strategies import GLO_DARTS, make_strategy
 from degas_ray.study.work import try_config
 
 SAMPLE_IMAGES = 512  # enough to measure a step, cheap to read
-MEASURED = 6  # steps of each loop
+MEASURED = 6  # steps of each loop, at least
+SECONDS = 1.5  # of each loop, at least: other programs take and give back a core from step to step
 ARTIFACTS = 2 * 2**20  # figures, grids and stats of one run, roughly
 BASE = 30 * 2**20  # MLflow's database, caches of the extractor
 FLOAT = 4  # bytes
+# Ray, its workers, MLflow's database and the promotion's worker take as long as so many processes that import torch:
+# 88 s where one took 7.4 s, in a new home, beside five others on two cores.
+STARTS = 12
 INCEPTION_SECONDS = 0.076  # an image on two CPU cores
 
 
@@ -101,6 +105,7 @@ def make_plan(config: Config, home: Path) -> Plan:
     total = makespan([], [placement.jobs(seconds["search"], proxy)] * config.study.trials)
     total += makespan([], [placement.jobs(0.0, proxy)] * reruns)
     total += seconds["full"] + seconds["score"] if config.study.promote else 0.0
+    total += STARTS * seconds.pop("start")
     disk = _disk(config, images, pack.resolution, reruns)
     missing = misfits(config, placement, resources)
     return Plan(config, images, data, trials, placement, seconds, total, disk, missing)
@@ -151,19 +156,31 @@ def _measure(
     trials: Sequence[Mapping[str, Any]],
     placement: Placement,
 ) -> dict[str, float]:
-    """Return the seconds that each phase takes, at the threads that it will have."""
+    """Return the seconds that each phase takes, at the threads and beside the other workers that it will have.
+
+    The last, ``start``, are those in which a process is ready for work, several at a time; 0 where only one would run.
+    """
     threads = torch.get_num_threads()
     try:
-        torch.set_num_threads(placement.search.threads)
-        seconds = {"search": _search_seconds(config, pack, images, cache) * _breadth(config, trials)}
-        torch.set_num_threads(placement.training.threads)
-        seconds["proxy"] = _train_seconds(config.proxy, pack)
-        seconds["score"] = _score_seconds(config, pack, cache)
+        with neighbours(_others(placement), config.proxy, pack.path, placement.training.threads) as start:
+            torch.set_num_threads(placement.search.threads)
+            seconds = {"search": _search_seconds(config, pack, images, cache) * _breadth(config, trials)}
+            torch.set_num_threads(placement.training.threads)
+            seconds["proxy"] = _train_seconds(config.proxy, pack)
+            seconds["score"] = _score_seconds(config, pack, cache)
         torch.set_num_threads(placement.promotion.threads)
         seconds["full"] = _train_seconds(config.full, pack)
     finally:
         torch.set_num_threads(threads)
-    return seconds
+    return {**seconds, "start": start}
+
+
+def _others(placement: Placement) -> int:
+    """Return how many workers run beside one, on this machine's CPUs; those on GPUs are not imitated."""
+    if placement.training.gpus:
+        return 0
+    room = (psutil.cpu_count() or 1) // placement.training.threads
+    return max(0, min(placement.concurrent, room) - 1)
 
 
 def _search_seconds(config: Config, pack: Pack, images: int | None, cache: Path) -> float:
@@ -223,7 +240,7 @@ class _Pace:
     def stop(self) -> bool:
         """Take note of a step; end the loop after a few."""
         self._times.append(time.monotonic())
-        return len(self._times) > MEASURED
+        return len(self._times) > MEASURED and self._times[-1] - self._times[1] > SECONDS
 
     def note(self, progress: Progress) -> None:
         """Take note of how many steps the loop has."""
@@ -232,10 +249,10 @@ class _Pace:
     @property
     def seconds(self) -> float:
         """Of the whole loop."""
-        # The first step pays for memory and kernels.
-        steps = [later - earlier for earlier, later in pairwise(self._times[1:])]
-        # A loop of one step has no later ones, and has been run to its end.
-        return statistics.median(steps) * self._steps if steps else self._whole
+        # The first step pays for memory and kernels; a loop of one step has no later ones, and has been run to its end.
+        later = self._times[1:]
+        # The mean and not the median: what other programs take from a few steps, they take from the whole loop too.
+        return (later[-1] - later[0]) / (len(later) - 1) * self._steps if len(later) > 1 else self._whole
 
 
 def _breadth(config: Config, trials: Sequence[Mapping[str, Any]]) -> float:
