@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 @click.command(
     "evaluate",
     cls=Verb,
-    help="Score a trained generator, a folder of images or a pack against real images: Fréchet distance, inception "
-    "score, kernel distance, precision, recall, density and coverage, with the protocol of all of them.\n\n"
+    help="Score a trained generator, a folder of images or a pack against real images: Fréchet distance, class "
+    "diversity (the inception score on Inception), kernel distance, precision, recall, density and coverage, with the "
+    "protocol of all of them.\n\n"
     f"{RUN_HELP} {EXPORT_HELP} Or a folder of image files, or a pack (*.arrow).",
     examples={
         "evaluate digits-1": "the generator that a study promoted, against the study's own images",
