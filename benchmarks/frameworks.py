@@ -27,7 +27,6 @@ from degas_ray.scores import load_extractor, reference_statistics, score
 GENERATOR = "degas-cifar10"
 EXTRACTOR = "efficientnet-lite0"
 SAMPLES = 1000
-BEGIN, END = "<!-- frameworks: begin -->", "<!-- frameworks: end -->"
 FACTOR = 1.25  # by which every training must improve on its start
 RESOLUTION = 16  # the digits' own, and what makes clothes cheap enough
 SIZES: Mapping[str, Mapping[str, int]] = {
@@ -136,13 +135,20 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def insert(table: str, file: Path) -> None:
-    """Put a table between the two marks in a file, in place of what is there."""
-    before, begin, rest = file.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
+def insert(table: str, file: Path, mark: str = "frameworks") -> None:
+    """Put a table between two marks in a file, in place of what is there.
+
+    Args:
+        table: Markdown.
+        file: Has the lines ``<!-- MARK: begin -->`` and ``<!-- MARK: end -->``.
+        mark: Whose table it is.
+    """
+    first, last = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
+    before, begin, rest = file.read_text(encoding="utf-8").partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise click.UsageError(f"--into: {file} has no lines {BEGIN} and {END} to put the table between")
-    file.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
+        raise click.UsageError(f"--into: {file} has no lines {first} and {last} to put the table between")
+    file.write_text(f"{before}{first}\n{table}\n{last}{after}", encoding="utf-8")
 
 
 @click.command()

@@ -35,7 +35,7 @@ SEEDS = (0, 1)
 WARMUP, TIMED = 2, 9  # generator steps of each of two recipes
 BEGIN, END = "<!-- recipes: begin -->", "<!-- recipes: end -->"
 # Images, their size, and the steps of the first recipe whose CPU time is that of every training.
-PLACES: Mapping[str, tuple[str, int, int]] = {"16x16": ("digits", 16, 300), "32x32": ("fashion-mnist", 32, 150)}
+PLACES: Mapping[str, tuple[str, int, int]] = {"16x16": ("digits", 16, 300), "32x32": ("fashion-mnist", 32, 120)}
 
 _ONE = {"critic_steps": 1, "batch": 64, "generator_batch": 64}
 _32, _16 = ({"batch": count, "generator_batch": count} for count in (32, 16))

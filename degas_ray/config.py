@@ -22,7 +22,11 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Betas = tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
-Precision = Literal["float32", "bf16"]
+Precision = Literal["auto", "float32", "bf16"]
+# Of search and training, laid over the classes' float32 by resolve(): what commands begin with. With auto, two machines
+# may compute in different numbers, and then a seed gives different results on them (docs/performance.md).
+DEFAULT_PRECISION: Precision = "float32"
+_PRECISION_HELP = "float32, bf16, or auto: bf16 where this machine is faster in it"
 LATENT_RESOLUTION = 32  # for which the paper names the length of a latent vector
 
 
@@ -87,7 +91,7 @@ class SearchConfig(Section):
         "auto", description="torch.compile the step"
     )
     checkpoint_seconds: Positive = Field(20.0, description="least time between checkpoints")
-    precision: Precision = "float32"
+    precision: Precision = Field("float32", description=_PRECISION_HELP)
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
 
     @model_validator(mode="after")
@@ -143,7 +147,7 @@ class TrainConfig(Section):
     label_rate: Positive = Field(1.0, description="rate of conditional BN's class scales and shifts, times lr")
     ema: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="averaging of generator weights; 0 is off")
     clip: NonNegative = Field(0.0, description="largest gradient norm; 0 is off")
-    precision: Precision = "float32"
+    precision: Precision = Field("float32", description=_PRECISION_HELP)
     compile: Annotated[Literal["on", "off"], BeforeValidator(_on_off)] = Field(
         "off", description="torch.compile and CUDA graphs, on a GPU"
     )
@@ -163,12 +167,16 @@ class ScoresConfig(Section):
     """What is measured, on how many samples, with which network (paper 4; docs/method.md)."""
 
     extractor: Literal["inception", "efficientnet-lite0"] = "efficientnet-lite0"
+    resizer: Literal["clean", "legacy"] = Field(
+        "clean", description="clean-fid's, or inception's own in TensorFlow's graph, which published FIDs have"
+    )
     weights: Path | None = Field(None, description="the extractor's file, where it is not in the cache")
     samples: Annotated[int, Field(ge=2)] = Field(1000, description="generated images")
     real: Annotated[int, Field(ge=2)] | None = Field(1000, description="real images; null: as many as the samples")
     splits: Count = Field(10, description="of the inception score")
     batch: Annotated[int, Field(ge=2)] = Field(100, description="samples a forward pass; seen by batch-statistics BN")
     bn: Literal["batch", "running"] = Field("batch", description="statistics of BN while sampling")
+    precision: Precision = Field("float32", description="of the extractor; part of the protocol, so not ranked across")
 
 
 class RerankConfig(Section):
@@ -345,7 +353,7 @@ def resolve(file: Path | None = None, sets: Iterable[str] = (), overrides: Mappi
             _put(tree, key, value, faults)
     if faults:
         raise ConfigError(faults)
-    return resolve_tree(tree)
+    return resolve_tree(merge({name: {"precision": DEFAULT_PRECISION} for name in ("search", "proxy", "full")}, tree))
 
 
 def resolve_tree(tree: Mapping[str, Any]) -> Config:

@@ -119,6 +119,7 @@ def _leave_no_trace(made: Sequence[Path]) -> None:
         return
     for fonts in (cache / "matplotlib").glob("fontlist-*"):
         fonts.unlink(missing_ok=True)
+    (cache / "precision.json").unlink(missing_ok=True)  # takes a second to measure again
     for folder in (*(cache / name for _, name in _CACHES), *made):  # the cache itself is the last of the first
         with suppress(OSError):
             folder.rmdir()

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 @click.command(
     "evaluate",
     cls=Verb,
-    help="Score a trained generator, a folder of images or a pack against real images: Fréchet distance, inception "
-    "score, kernel distance, precision, recall, density and coverage, with the protocol of all of them; and the second "
-    "judge's scores against held-out images, which no training saw.\n\n"
+    help="Score a trained generator, a folder of images or a pack against real images: Fréchet distance, class "
+    "diversity (the inception score on Inception), kernel distance, precision, recall, density and coverage, with the "
+    "protocol of all of them; and the second judge's scores against held-out images, which no training saw.\n\n"
     f"{RUN_HELP} {EXPORT_HELP} Or a folder of image files, or a pack (*.arrow).",
     examples={
         "evaluate digits-1": "the generator that a study promoted, against the study's own images",
@@ -115,12 +115,15 @@ def _kept(facts: Mapping[str, Any]) -> str:
 
 def _score(config: "Config", batches: "Batches", resolution: int | None, home: Path, facts: Mapping[str, str]) -> Any:
     from degas_ray.data import prepare, split
+    from degas_ray.precision import settled
     from degas_ray.scores import load_extractor, reference_statistics, score, second_judge
 
     whole = prepare(config.dataset, home, resolution=resolution, data_dir=config.data_dir, limit=config.limit)
     pack, _ = split(whole)
-    settings, cache = config.scores, home / "cache"
-    extractor = load_extractor(settings.extractor, cache, settings.weights)
+    settings, cache = settled(config, home).scores, home / "cache"
+    extractor = load_extractor(
+        settings.extractor, cache, settings.weights, precision=settings.precision, resizer=settings.resizer
+    )
     count = settings.real if settings.real is not None else settings.samples
     reference = reference_statistics(pack, extractor, count=count, cache=cache, batch=settings.batch)
     second = second_judge(pack, home)

@@ -13,6 +13,7 @@ import click
 
 from degas_ray.cli.common import VerbGroup, nearest
 from degas_ray.errors import DegasError, DegasWarning, Interrupted
+from degas_ray.threads import sleep_while_waiting
 
 # Verb -> the line in the group's help. A verb's module has its name and is imported only when it is used, so that
 # `degas-ray --help` needs click alone.
@@ -78,6 +79,7 @@ class Verbs(VerbGroup):
         **extra: Any,
     ) -> Any:
         """Run a command line and exit: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+        sleep_while_waiting()  # no verb, and so no torch, has been imported yet
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", DegasWarning)

@@ -147,7 +147,7 @@ def score_lines(scores: "Scores") -> dict[str, str]:
     return {
         "distance": scores.sentence(),
         "second judge": second,
-        "inception score": f"{scores.is_mean:.2f} ± {scores.is_std:.2f} ({scores.protocol.splits} splits)",
+        scores.protocol.diversity_name: f"{scores.is_mean:.2f} ± {scores.is_std:.2f} ({scores.protocol.splits} splits)",
         "kernel distance": f"{scores.kid:.4g}",
         "precision, recall": f"{scores.precision:.2f}, {scores.recall:.2f}",
         "density, coverage": f"{scores.density:.2f}, {scores.coverage:.2f}",
@@ -159,7 +159,8 @@ def protocol_words(scores: "Scores") -> str:
     """Return how scores were measured, besides what the sentence about the distance says."""
     p = scores.protocol
     known = {f"BN with {p.bn} statistics": p.bn, f"{p.checkpoint} checkpoint": p.checkpoint}
-    parts = [f"{p.resizer} resizing", *(words for words, value in known.items() if value != "unknown")]
+    network = [] if p.precision == "float32" else [f"network in {p.precision}"]
+    parts = [f"{p.resizer} resizing", *network, *(words for words, value in known.items() if value != "unknown")]
     return ", ".join([*parts, f"real images {p.reference}"])
 
 

@@ -156,6 +156,7 @@ def command(
 
 def _print_plan(plan: "Plan", as_json: bool) -> None:
     from degas_ray.config import dump
+    from degas_ray.precision import words
 
     if as_json:
         emit_json(
@@ -182,6 +183,7 @@ def _print_plan(plan: "Plan", as_json: bool) -> None:
             "a trial": ", ".join(f"{phase} {duration(plan.seconds[phase])}" for phase in ("search", "proxy", "score")),
             "promotion": duration(plan.seconds["full"]) if plan.config.study.promote else "off",
             "placement": _placement(plan),
+            "precision": words(plan.config),
             **({"not here": "; ".join(map(str, plan.misfits))} if plan.misfits else {}),
             "in all": f"about {duration(plan.total_seconds)}",
             "disk": f"about {plan.disk / 1e6:,.0f} MB",

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Mapping
 
 from degas_ray.cluster.processes import MARK
+from degas_ray.threads import WAITING
 
 OBJECT_STORE = 128 * 2**20  # bytes; images come from the pack, only messages go through Ray
 HEAD = "--head --port={gcs} --dashboard-host=127.0.0.1 --dashboard-port={dashboard}"
@@ -23,7 +24,7 @@ def environment(mark: str, token: str, *, here: bool) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": token,
         "RAY_USAGE_STATS_ENABLED": "0",
-        "OMP_WAIT_POLICY": "PASSIVE",
+        **WAITING,
     }
     return own | ({"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if here else {})
 

@@ -28,6 +28,7 @@ def _findings(home: Path, file: ClusterFile | None) -> Iterator[Finding]:
     yield from software.packages()
     yield software.torch_build()
     yield machine.gpu()
+    yield machine.precision(home)
     yield machine.cores()
     yield machine.memory()
     yield machine.shared_memory()

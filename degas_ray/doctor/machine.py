@@ -36,6 +36,13 @@ def gpu() -> Finding:
     return Finding("GPU", "note", "none; everything runs on the CPU", advice)
 
 
+def precision(home: Path) -> Finding:
+    """Ask for units that multiply bf16, and what they gain; what was measured is kept in a home that is there."""
+    from degas_ray.precision import pace
+
+    return Finding("precision", "ok", pace(home / "cache", keep=home.is_dir()).sentence())
+
+
 def cores() -> Finding:
     """Count the cores that this process may use, which a container may have fewer of than Ray sees."""
     own, all_of_them = len(os.sched_getaffinity(0)), psutil.cpu_count() or 1

@@ -19,7 +19,6 @@ PACKAGE = "degas-ray"
 OLDEST = (3, 11)
 # Said by name even where nothing is wrong: the versions that people ask for first.
 NAMED = ("ray", "optuna", "mlflow", "scipy")
-REASONS = {"scipy": "clean-fid calls what 1.18 removes"}
 
 
 def python() -> Finding:
@@ -38,8 +37,7 @@ def packages() -> Iterator[Finding]:
         wanted = Requirement(text)
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
             continue
-        why = f" ({REASONS[wanted.name]})" if wanted.name in REASONS else ""
-        advice = f"type: pip install '{wanted.name}{wanted.specifier}'{why}"
+        advice = f"type: pip install '{wanted.name}{wanted.specifier}'"
         try:
             found = metadata.version(wanted.name)
         except metadata.PackageNotFoundError:

@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from degas_ray.config import Config, Count, Section, describe_fault, merge, read_yaml, resolve_tree
 from degas_ray.errors import ConfigError, InputError
 from degas_ray.gan import HANDMADE
+from degas_ray.precision import SECTIONS
 from degas_ray.space import find_genotype
 
 FULL = "full"  # the file's own numbers
@@ -272,10 +273,9 @@ def _experiment(file: Path, scale: str, body: _Body) -> Experiment:
 
 def _faults(experiment: Experiment, prefix: str) -> Iterator[str]:
     """Yield what only shows where parts are put together."""
-    try:
-        resolve_tree(experiment.tree)
-    except ConfigError as error:
-        yield from (f"{prefix}config.{fault}" for fault in error.faults)
+    whole = list(_settings_faults(experiment.tree, {}, f"{prefix}config"))
+    if whole:
+        yield from whole
         return  # each group and training would say the same again
     for name, group in experiment.generators.items():
         yield from _settings_faults(experiment.tree, group.settings, f"{prefix}generators.{name}.settings")
@@ -301,9 +301,13 @@ def _faults(experiment: Experiment, prefix: str) -> Iterator[str]:
 
 def _settings_faults(tree: Mapping[str, Any], settings: Mapping[str, Any], path: str) -> Iterator[str]:
     try:
-        resolve_tree(_laid(tree, settings))
+        config = resolve_tree(_laid(tree, settings))
     except ConfigError as error:
         yield from (f"{path}.{fault}" for fault in error.faults)
+        return
+    for name in SECTIONS:  # rows of one key must be the same on every machine
+        if getattr(config, name).precision == "auto":
+            yield f"{path}.{name}.precision: got auto, which depends on the machine; expected float32 or bf16"
 
 
 def _laid(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

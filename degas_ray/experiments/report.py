@@ -29,6 +29,7 @@ from degas_ray.experiments.run import current_rows
 from degas_ray.figures import tables
 from degas_ray.figures.strips import Strip, strips
 from degas_ray.scores import Scores
+from degas_ray.scores.protocol import DIVERSITY
 from degas_ray.study.importance import importance
 from degas_ray.study.store import Row as TrialRow
 
@@ -40,6 +41,7 @@ GROUPS = (
     "95 % interval",
     "against the first",
     "IS",
+    DIVERSITY,
     "parameters",
     "multiply-adds",
     "without score",
@@ -135,7 +137,8 @@ def report_on(experiment: Experiment) -> Report:
         for protocol, own in _by_protocol([row for row in rows if row.training == training]):
             lines, found = _groups(experiment, training, own)
             heading = f"Training {training}" + (f" on {own[0].dataset}" if own[0].dataset else "")
-            shown.append((heading, lines, GROUPS))
+            unused = {"IS", DIVERSITY} - {key for line in lines for key in line}
+            shown.append((heading, lines, tuple(column for column in GROUPS if column not in unused)))
             drawn += found
             if protocol:
                 distance = distance or next(row.distance_name for row in own if row.fid is not None)
@@ -230,11 +233,12 @@ def _groups(experiment: Experiment, training: str, rows: Sequence[Row]) -> tuple
         if scored:
             values = statistics.units(scored)
             middle = statistics.median(values)
+            diversity = "IS" if scored[0].distance_name == "FID" else DIVERSITY
             line |= {
                 "median": middle.value,
                 "95 % interval": _interval(middle, "{:,.1f}"),
                 "against the first": _against(values, reference) if reference is not None else None,
-                "IS": plain.median(row.is_mean for row in scored if row.is_mean is not None),
+                diversity: plain.median(row.is_mean for row in scored if row.is_mean is not None),
                 "parameters": round(plain.median(row.parameters or 0 for row in scored)),
                 "multiply-adds": round(plain.median(row.macs or 0 for row in scored)),
             }

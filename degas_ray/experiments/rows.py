@@ -16,6 +16,8 @@ from degas_ray.errors import InputError
 from degas_ray.files import write_bytes
 
 KEY_DIGITS = 12
+# Settings of scores that came later, with what was done before: those work out to the keys that rows have already.
+_AS_BEFORE = {"precision": "float32", "resizer": "clean"}
 _TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 # Settings that change where and how often, not what comes out.
 _INDIFFERENT = {
@@ -199,6 +201,8 @@ def _key(kind: str, config: Config, *sections: str) -> str:
         section = getattr(config, name)
         usual = {key for key in _YOUNGER if getattr(section, key, None) == _default(section, key)}
         facts[name] = section.model_dump(mode="json", exclude=_INDIFFERENT | {"weights"} | usual)
+        if name == "scores":
+            facts[name] = {key: value for key, value in facts[name].items() if _AS_BEFORE.get(key) != value}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
 
 

@@ -65,8 +65,9 @@ def _beside(source: Path) -> dict[str, Any]:
     """Return what a run keeps beside its generator and a stranger wants to know: how good it is, and of what."""
     found = {}
     if (scores := read_json(source.parent / "scores.json")) is not None:
-        # Only a distance on Inception's graph may be called FID.
-        named = {"fid": "fid" if _of_inception(scores) else "frechet_distance"}
+        # Only what was measured on Inception's graph may be called FID and inception score.
+        others = {"fid": "frechet_distance", "is_mean": "class_diversity", "is_std": "class_diversity_std"}
+        named = {} if _of_inception(scores) else others
         found["Scores"] = {named.get(key, key): value for key, value in scores.items()}
     if (origin := read_json(source.parent / "provenance.json")) is not None:
         found["Where it comes from"] = {key: value for key, value in origin.items() if key != "machine"}

@@ -19,6 +19,7 @@ from degas_ray.gan.frameworks import FRAMEWORKS, Batch, Fakes, Terms
 from degas_ray.gan.group import Group
 from degas_ray.gan.rates import at_step, build_adam, parameters_of, set_rate
 from degas_ray.loop import OnProgress, Progress, ShouldStop, keep_memory, log_every, pick_device
+from degas_ray.precision import fixed
 
 # Settings that may differ between a checkpoint and the run that goes on from it.
 _FREE = {"device", "compile", "milestones", "checkpoint_seconds", "checkpoint_quota"}
@@ -108,6 +109,7 @@ def train(
 
 
 def _check(config: TrainConfig, generator: nn.Module, pack: Pack) -> None:
+    fixed(config.precision, "precision")
     if generator.resolution != pack.resolution:
         raise InputError(
             f"the generator makes {generator.resolution}x{generator.resolution} images and {pack.name} holds "

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from degas_ray.errors import InputError
+from degas_ray.precision import fixed
 from degas_ray.scores.networks import EfficientNetLite0, InceptionNetwork, Network, efficientnet_lite0_path, resize
 from degas_ray.scores.weights import WeightsFile, find, sha256_of
 
 EXTRACTORS = ("inception", "efficientnet-lite0")
 HASH_DIGITS = 16
+CLEAN, LEGACY = "clean-bicubic", "legacy-bilinear"  # how resizers are called in protocols
 
 INCEPTION = WeightsFile(
     name="inception-2015-12-05.pt",
@@ -49,12 +51,14 @@ class Extractor:
         weights_hash: The first 16 hex digits of the SHA-256 of its weights' file.
         network: Resized images to features and logits.
         device: Where it runs.
+        precision: ``float32``, or ``bf16``, which moves features by some percent: part of a score's protocol.
     """
 
     name: str
     weights_hash: str
     network: Network
     device: torch.device
+    precision: str = "float32"
 
     @property
     def dim(self) -> int:
@@ -69,7 +73,7 @@ class Extractor:
     @property
     def resizer(self) -> str:
         """How images are brought to the network's size, in words that are part of a score's protocol."""
-        return f"clean-bicubic-{self.network.size}"
+        return f"{LEGACY if self.network.resizes else CLEAN}-{self.network.size}"
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> Features:
         """Extract from images of one size.
@@ -99,19 +103,25 @@ class Extractor:
     def _chunk(self, images: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         copied = torch.from_numpy(np.array(images, order="C"))  # the original may be read-only or reversed
         planes = copied.to(self.device).permute(0, 3, 1, 2)
-        features, logits = self._run(resize(planes, self.network.size))
+        features, logits = self._run(planes.float() if self.network.resizes else resize(planes, self.network.size))
         return features.cpu(), logits.cpu()
 
     def _run(self, resized: Tensor) -> tuple[Tensor, Tensor]:
         # TF32 would make a GPU's features differ from a CPU's in the third digit.
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             images = resized.to(self.device).contiguous(memory_format=torch.channels_last)
-            features, logits = self.network(images)
-            return features, logits
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                features, logits = self.network(images)
+            return features.float(), logits.float()
 
 
 def load_extractor(
-    name: str, cache: Path, weights: Path | None = None, device: str | torch.device = "cpu"
+    name: str,
+    cache: Path,
+    weights: Path | None = None,
+    device: str | torch.device = "cpu",
+    precision: str = "float32",
+    resizer: str = "clean",
 ) -> Extractor:
     """Load an extractor.
 
@@ -125,17 +135,26 @@ def load_extractor(
         cache: The home's cache directory.
         weights: The file of ``inception``.
         device: Where to run it.
+        precision: ``float32`` or ``bf16``.
+        resizer: ``clean``, or ``legacy``: the bilinear resizing inside the graph of ``inception``, with which the FIDs
+            of papers were measured (clean-fid's mode ``legacy_tensorflow``).
 
     Raises:
-        InputError: An unknown name, or weights that are missing, damaged or of another kind.
+        InputError: An unknown name, precision or resizer, or weights that are missing, damaged or of another kind.
     """
     if name not in EXTRACTORS:
         raise InputError(f"extractor: got {name!r}, expected {' or '.join(EXTRACTORS)}")
+    fixed(precision, "scores.precision")
+    if resizer not in ("clean", "legacy") or (resizer == "legacy" and name != "inception"):
+        raise InputError(
+            f"scores.resizer: got {resizer} with {name}, expected clean, or legacy with "
+            "scores.extractor=inception, whose graph does it"
+        )
     network: Network
     if name == "inception":
         path = weights if weights is not None else find(INCEPTION, cache / "extractors")
         weights_hash = sha256_of(path)
-        network = InceptionNetwork(path)
+        network = InceptionNetwork(path, legacy=resizer == "legacy")
     elif weights is not None:
         raise InputError(
             f"scores.weights: got {weights}, but the weights of {name} come with pip; leave it out, or use "
@@ -146,4 +165,4 @@ def load_extractor(
         network = EfficientNetLite0()
     device = torch.device(device)
     network = network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
-    return Extractor(name, weights_hash[:HASH_DIGITS], network, device)
+    return Extractor(name, weights_hash[:HASH_DIGITS], network, device, precision)

@@ -1,5 +1,6 @@
-"""The networks behind the extractors: images of their input size in, pooled features and class logits out."""
+"""The networks behind the extractors: images in, pooled features and class logits out."""
 
+import tempfile
 import warnings
 import zipfile
 from pathlib import Path
@@ -11,33 +12,53 @@ from torch import Tensor, nn
 
 from degas_ray.errors import InputError
 
+_CLEAN_FID_NAME = "inception-2015-12-05.pt"
+
 
 class Network(nn.Module):
-    """Maps float images ``[N, 3, S, S]`` in [0, 255] to features ``[N, D]`` and logits ``[N, K]``."""
+    """Maps float images ``[N, 3, S, S]`` in [0, 255] to features ``[N, D]`` and logits ``[N, K]``.
+
+    Args:
+        size: S.
+        dim: D.
+        classes: K.
+        resizes: Whether it takes images of any size and brings them to S itself.
+    """
 
     size: int
     dim: int
     classes: int
+    resizes = False
 
 
 class InceptionNetwork(Network):
     """The Inception graph of 2015 in TorchScript: ``pool3`` features and logits without the bias (Salimans et al.).
 
-    The file does its own resizing when called as a whole; here only its layers run, on images resized as clean-fid
-    does. Like clean-fid, values are brought to [-1, 1) by ``(x - 128) / 128``.
+    clean-fid's wrapper loads and runs it: the whole file, which does TensorFlow's own bilinear resizing (its mode
+    ``legacy_tensorflow``), or its layers alone on images that were resized before (its mode ``clean``).
+
+    Args:
+        path: The file.
+        legacy: Whether the graph resizes.
+
+    Raises:
+        InputError: For a file that is not this graph.
     """
 
     size = 299
     weight: Tensor
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, legacy: bool = False) -> None:
         super().__init__()
+        from cleanfid.inception_torchscript import InceptionV3W  # cleanfid.fid needs a SciPy before 1.18; this does not
+
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
                 warnings.filterwarnings("ignore", message=".*torch.jit.load.*")  # deprecated; the file is as it is
-                base = torch.jit.load(str(path), map_location="cpu").eval()
-            self.layers = base.layers
-            self.register_buffer("weight", base.output.weight.detach().clone())  # [K, D]
+                (Path(folder) / _CLEAN_FID_NAME).symlink_to(path.absolute())
+                self.graph = InceptionV3W(folder, download=False, resize_inside=legacy)
+            self.resizes = legacy
+            self.register_buffer("weight", self.graph.base.output.weight.detach().clone())  # [K, D]
             self.classes, self.dim = self.weight.size(0), self.weight.size(1)
         except (RuntimeError, AttributeError, ValueError, OSError, zipfile.BadZipFile) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -47,7 +68,7 @@ class InceptionNetwork(Network):
             ) from None
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.layers((images - 128) / 128).flatten(1)
+        features: Tensor = self.graph(images)
         return features, features @ self.weight.T
 
 

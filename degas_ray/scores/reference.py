@@ -41,6 +41,7 @@ class Reference:
         extractor: Name of the network.
         weights_hash: Of its weights.
         resizer: How images were brought to its size.
+        precision: Of the network.
     """
 
     mean: Array
@@ -52,6 +53,7 @@ class Reference:
     extractor: str
     weights_hash: str
     resizer: str
+    precision: str = "float32"
 
     def __len__(self) -> int:
         return len(self.features)
@@ -95,6 +97,7 @@ def reference_statistics(
         extractor=extractor.name,
         weights_hash=extractor.weights_hash,
         resizer=extractor.resizer,
+        precision=extractor.precision,
     )
 
 
@@ -113,6 +116,7 @@ def _choice(size: int, count: int | None) -> npt.NDArray[np.int64]:
 
 def _fingerprint(images: ImageSet, extractor: Extractor, count: int) -> str:
     how = [extractor.name, extractor.weights_hash, extractor.resizer]
+    how += [extractor.precision] if extractor.precision != "float32" else []  # other fingerprints stay as they were
     parts = [_LAYOUT, METHOD, images.fingerprint(), count, _CHOICE_SEED, *how]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 

@@ -28,7 +28,8 @@ class Scores:
         fid: Fréchet distance on the extractor's features; only Inception's is called FID before a person. 0 or more,
             lower is better.
         kid: Unbiased kernel distance; around 0 at best, lower is better.
-        is_mean: Inception score, 1 to the number of classes, higher is better.
+        is_mean: Inception score, 1 to the number of classes, higher is better; on other classes than Inception's it is
+            called class diversity score before a person.
         is_std: Its spread over the splits.
         precision: Share of generated images that look real, 0 to 1.
         recall: Share of real images that could have been generated, 0 to 1.
@@ -138,8 +139,8 @@ def score(
     Raises:
         InputError: Another extractor than the reference's, or fewer images than 6 or than splits.
     """
-    ours = (extractor.name, extractor.weights_hash, extractor.resizer)
-    theirs = (reference.extractor, reference.weights_hash, reference.resizer)
+    ours = (extractor.name, extractor.weights_hash, extractor.resizer, extractor.precision)
+    theirs = (reference.extractor, reference.weights_hash, reference.resizer, reference.precision)
     if ours != theirs:
         raise InputError(
             f"the real images were measured by {theirs}, the samples by {ours}; use one extractor for both"
@@ -176,6 +177,7 @@ def score(
             method=METHOD,
             seed=seed,
             version=version("degas-ray"),
+            precision=extractor.precision,
         ),
         second=watcher.conclude() if watcher is not None else None,
     )

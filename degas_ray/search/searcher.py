@@ -13,6 +13,7 @@ from degas_ray.config import PruneConfig, SearchConfig
 from degas_ray.data import Batches, Pack
 from degas_ray.errors import DivergedError, InputError, Interrupted
 from degas_ray.loop import OnProgress, Progress, ShouldStop, keep_memory, log_every, pick_device
+from degas_ray.precision import fixed
 from degas_ray.search.accelerate import accelerate
 from degas_ray.search.explain import verdict
 from degas_ray.search.glo import project, reconstruction_loss, start_latents
@@ -106,7 +107,8 @@ class Searcher:
                 space=self.space,
             )
         self.supernet = supernet.to(self.device)
-        self.forward = accelerate(self.supernet, config.compile, config.precision, self.steps)
+        precision = fixed(config.precision, "search.precision")
+        self.forward = accelerate(self.supernet, config.compile, precision, self.steps)
         self.latents = start_latents(pack.images, config.latent_dim, config.latent_start, seed).to(self.device)
         self.weight_batches = Batches(pack, config.batch, seed, indices=weight_half, device=self.device)
         self.alpha_batches = Batches(pack, config.batch, seed + 1, indices=alpha_half, device=self.device)

@@ -134,14 +134,33 @@ def _table(title: str, entries: Sequence[Entry], any_protocol: bool) -> Table:
         key=lambda entry: (entry.protocol_hash, entry.distance is None, entry.distance or 0.0),
     )
     ordered = (*(entry for entry in entries if not entry.ours), *own)
+    beside = any(not entry.ours for entry in ordered)
     ranks: list[int | None] = []
     for entry in ordered:
         if entry.distance is None or not (entry.ours or any_protocol):
             ranks.append(None)
             continue
-        rivals = [e.distance for e in ordered if e.distance is not None and (any_protocol or _alike(e, entry))]
+        rivals = [
+            other.distance
+            for other in ordered
+            if other.distance is not None
+            and (_may_meet(other, entry, beside) if any_protocol else _alike(other, entry))
+        ]
         ranks.append(1 + sum(distance < entry.distance for distance in rivals))
     return Table(title, ordered, tuple(ranks))
+
+
+def _may_meet(a: Entry, b: Entry, beside: bool) -> bool:
+    """Return whether two entries are ranked on demand; ``beside`` says that published lines are in their table."""
+    return not beside or _as_published(a) == _as_published(b)
+
+
+def _as_published(entry: Entry) -> bool:
+    """Return whether an entry is a published line, or one of ours that was measured with the same resizing.
+
+    The resizing alone moves a FID by a tenth and more, so no insistence ranks the others with published ones.
+    """
+    return not entry.ours or (entry.scores is not None and entry.scores.protocol.as_published)
 
 
 def _alike(a: Entry, b: Entry) -> bool:
@@ -180,10 +199,14 @@ def _cost(entry: Entry) -> str | None:
 
 NOTE = (
     "Distances are FID where they are measured on the Inception graph of 2015, and Fréchet distances on the features "
-    "that are named otherwise. Ranks hold among our own generators of one protocol alone; published numbers stand "
-    "beside them for orientation."
+    "that are named otherwise; IS is given on Inception's classes alone. Ranks compare only our own results with "
+    "the same protocol. Published FIDs were measured with the resizing of TensorFlow's graph, so only ours with "
+    "scores.resizer=legacy can be compared with them; they are shown for orientation."
 )
-NOTE_ANY = "Ranked across protocols, as --any-protocol asked: the order proves nothing."
+NOTE_ANY = (
+    "Ranked across protocols, as --any-protocol asked: the order proves nothing. Published FIDs are ranked with "
+    "ours only where those are FIDs with scores.resizer=legacy."
+)
 
 
 def note(any_protocol: bool) -> str:

@@ -31,7 +31,7 @@ class Entry:
         source: Who says so: :data:`OURS` for what is read here.
         dataset: The images; empty for a genotype that was not trained.
         supervised: Whether labels were used.
-        is_mean: Inception score.
+        is_mean: Inception score; ``None`` where other classes than Inception's gave it, for then it is none.
         is_std: Its spread over the splits.
         distance: Fréchet distance, FID where the protocol says so.
         measured: How, in words.
@@ -184,8 +184,8 @@ def _scored(
         source=source,
         dataset=config.dataset,
         supervised=getattr(config, phase).supervised,
-        is_mean=scores.is_mean,
-        is_std=scores.is_std,
+        is_mean=scores.is_mean if protocol.is_fid else None,
+        is_std=scores.is_std if protocol.is_fid else None,
         distance=scores.fid,
         measured=words,
         scores=scores,

@@ -24,6 +24,7 @@ import psutil
 
 from degas_ray.errors import InputError
 from degas_ray.ports import LOOPBACK
+from degas_ray.threads import WAITING
 
 SOCKET_PATH = 107  # bytes that a Unix socket's path may have
 SESSION_PATH = 66  # of which Ray takes so many below its folder
@@ -325,9 +326,7 @@ def _prepare_environment(joined: bool) -> None:
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # a busy machine takes longer than Ray's minute
         "RAY_gcs_server_port_wait_time_s": "300",  # and than its 20 and 30 seconds for the first of its processes
-        # Threads that spin while they wait take the core from the one they wait for as soon as anything else runs: a
-        # generator step on two threads took 2.9 s beside one busy process, and 0.2 s with threads that sleep.
-        "OMP_WAIT_POLICY": "PASSIVE",
+        **WAITING,
     }
     if not joined:
         # Ray turns its authentication on by itself, with a token that it would write into the user's home directory.

@@ -14,11 +14,13 @@ from degas_ray.config import Config, dump, flatten, stored_config
 from degas_ray.data import Pack, prepare, split
 from degas_ray.errors import DegasError, InputError
 from degas_ray.loop import Progress, ShouldStop
+from degas_ray.precision import settled, words
 from degas_ray.study import summary
 from degas_ray.study.attempt import Context
 from degas_ray.study.events import Event, OnEvent
 from degas_ray.study.hyperparameters import tuned
 from degas_ray.study.monitor import Ledger
+from degas_ray.study.placement import threads_of
 from degas_ray.study.report import write_report
 from degas_ray.study.store import (
     VERSION,
@@ -146,7 +148,8 @@ def prepare_study(config: Config | None, folder: StudyFolder, on_event: OnEvent)
     """Find the images, the judge's weights and the tracking database, before anything of the study is written.
 
     Args:
-        config: Of a new study; ``None`` for one that is gone on with, which has its own.
+        config: Of a new study, whose precision is settled here for all of its workers; ``None`` for one that is gone on
+            with, which has its own.
         folder: The study's.
         on_event: Told where the second judge has to be trained first.
 
@@ -157,6 +160,7 @@ def prepare_study(config: Config | None, folder: StudyFolder, on_event: OnEvent)
     if config is None:
         state = folder.read()
         config = stored_config(state, folder.file)
+    config = settled(config, folder.home, threads_of(config))
     find_extractor(config.scores, folder.home)  # before images are fetched for nothing
     whole = prepare(
         config.dataset, folder.home, resolution=config.resolution, data_dir=config.data_dir, limit=config.limit
@@ -193,6 +197,7 @@ def begin(prepared: Prepared, folder: StudyFolder, extend: int, on_event: OnEven
             "packages": {package: version(package) for package in PACKAGES},
         }
         tracker.params({**flatten(config), "images": len(pack)})
+        tracker.tags({"degas.precision": words(config)})
         tracker.text(dump(config), "config.yaml")
         facts = provenance(config, pack.fingerprint)
         log_provenance(tracker, facts)

@@ -14,6 +14,7 @@ from degas_ray.data import Pack, prepare, split
 from degas_ray.errors import DivergedError, InputError, Interrupted
 from degas_ray.gan import HANDMADE
 from degas_ray.loop import OnProgress, ShouldStop
+from degas_ray.precision import settled, words
 from degas_ray.scores import Scores
 from degas_ray.space import Genotype, find_genotype
 from degas_ray.study.milestones import BEST, Best, keep_if_best
@@ -253,6 +254,7 @@ def _alone(
     if resume:
         task = read_json(folder / TASK) or {}
         config, what = stored_config(task, folder / TASK), task["what"]
+    config = settled(config, home)
     if role == "train":
         find_extractor(config.scores, home)  # before images are fetched for nothing
     pack, _ = split(
@@ -268,7 +270,7 @@ def _alone(
         write_json(folder / TASK, {"role": role, "what": what, "config": config.model_dump(mode="json")})
         tracker = both(tracking.run(folder.name, role, key=f"runs/{folder.name}"), RunDirectory(folder))
         tracker.params({**flatten(config), **({"what": what} if what else {})})
-        tracker.tags({"degas.folder": str(folder)})
+        tracker.tags({"degas.folder": str(folder), "degas.precision": words(config)})
         tracker.text(dump(config), "config.yaml")
         if not resume:
             log_provenance(tracker, provenance(config, pack.fingerprint))

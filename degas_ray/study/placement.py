@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import psutil
+
 from degas_ray.config import Config
 from degas_ray.study.jobs import Needs, Resources
 from degas_ray.study.strategies import GLO_DARTS
@@ -112,6 +114,14 @@ def place(config: Config, resources: Resources) -> Placement:
         study.concurrent or resources.fitting(search),
         study.concurrent or resources.fitting(training),
     )
+
+
+def threads_of(config: Config) -> dict[str, int]:
+    """Return the threads of a study's loops by section, before Ray is asked what there is: a promotion has them all."""
+    study = config.study
+    training = Needs(study.cpus).threads
+    search = training if study.search_cpus is None else Needs(study.search_cpus).threads
+    return {"search": search, "proxy": training, "scores": training, "full": psutil.cpu_count() or 1}
 
 
 def misfits(config: Config, placement: Placement, resources: Resources, *, trials: bool = True) -> tuple[Misfit, ...]:

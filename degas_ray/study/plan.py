@@ -5,7 +5,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,28 @@ from degas_ray.data import SOURCES, Pack, held_out_count, prepare, split, write_
 from degas_ray.errors import Interrupted
 from degas_ray.gan import build_generator, generate, train
 from degas_ray.loop import Progress
+from degas_ray.precision import settled
 from degas_ray.scores import extract, load_extractor
 from degas_ray.search import search
 from degas_ray.space import Space, count_parameters
 from degas_ray.study.estimate import makespan
 from degas_ray.study.hyperparameters import own_values, tuned
 from degas_ray.study.jobs import Resources
-from degas_ray.study.placement import Misfit, Placement, misfits, place
+from degas_ray.study.neighbours import neighbours
+from degas_ray.study.placement import Misfit, Placement, misfits, place, threads_of
 from degas_ray.study.proposals import Proposals
 from degas_ray.study.strategies import GLO_DARTS, make_strategy
 from degas_ray.study.work import try_config
 
 SAMPLE_IMAGES = 512  # enough to measure a step, cheap to read
-MEASURED = 6  # steps of each loop
+MEASURED = 6  # steps of each loop, at least
+SECONDS = 1.5  # of each loop, at least: other programs take and give back a core from step to step
 ARTIFACTS = 2 * 2**20  # figures, grids and stats of one run, roughly
 BASE = 30 * 2**20  # MLflow's database, caches of the extractor
 FLOAT = 4  # bytes
+# Ray, its workers, MLflow's database and the promotion's worker take as long as so many processes that import torch:
+# 88 s where one took 7.4 s, in a new home, beside five others on two cores.
+STARTS = 12
 INCEPTION_SECONDS = 0.076  # an image on two CPU cores
 
 
@@ -42,7 +47,7 @@ class Plan:
     """What a study would do.
 
     Args:
-        config: Resolved.
+        config: Resolved; its precision is that which the study would have here.
         images: How many there are; ``None`` where that is not known before they are packed.
         data: Where they stand: ``ready``, or why they cannot be read.
         trials: The values of what is tuned, one row a trial; those after the first ten are examples, since they depend
@@ -76,6 +81,7 @@ def make_plan(config: Config, home: Path) -> Plan:
         InputError: A fault in the settings.
     """
     space, first = tuned(config), own_values(config)
+    config = settled(config, home.absolute(), threads_of(config), keep=home.is_dir())
     resources = _this_machine()
     placement = place(config, resources)
     # No results, hence a lag that reaches back to the first trial.
@@ -101,6 +107,7 @@ def make_plan(config: Config, home: Path) -> Plan:
     total += makespan([], [placement.jobs(0.0, proxy)] * alone)
     begun = config.proxy.steps / config.full.steps if config.study.continue_winner else 0.0
     total += (1 - begun) * seconds["full"] + seconds["score"] if config.study.promote else 0.0
+    total += STARTS * seconds.pop("start")
     disk = _disk(config, images, pack.resolution, alone)
     missing = misfits(config, placement, resources)
     return Plan(config, images, data, trials, placement, seconds, total, disk, missing)
@@ -151,19 +158,31 @@ def _measure(
     trials: Sequence[Mapping[str, Any]],
     placement: Placement,
 ) -> dict[str, float]:
-    """Return the seconds that each phase takes, at the threads that it will have."""
+    """Return the seconds that each phase takes, at the threads and beside the other workers that it will have.
+
+    The last, ``start``, are those in which a process is ready for work, several at a time; 0 where only one would run.
+    """
     threads = torch.get_num_threads()
     try:
-        torch.set_num_threads(placement.search.threads)
-        seconds = {"search": _search_seconds(config, pack, images, cache) * _breadth(config, trials)}
-        torch.set_num_threads(placement.training.threads)
-        seconds["proxy"] = _train_seconds(config.proxy, pack)
-        seconds["score"] = _score_seconds(config, pack, cache)
+        with neighbours(_others(placement), config.proxy, pack.path, placement.training.threads) as start:
+            torch.set_num_threads(placement.search.threads)
+            seconds = {"search": _search_seconds(config, pack, images, cache) * _breadth(config, trials)}
+            torch.set_num_threads(placement.training.threads)
+            seconds["proxy"] = _train_seconds(config.proxy, pack)
+            seconds["score"] = _score_seconds(config, pack, cache)
         torch.set_num_threads(placement.promotion.threads)
         seconds["full"] = _train_seconds(config.full, pack)
     finally:
         torch.set_num_threads(threads)
-    return seconds
+    return {**seconds, "start": start}
+
+
+def _others(placement: Placement) -> int:
+    """Return how many workers run beside one, on this machine's CPUs; those on GPUs are not imitated."""
+    if placement.training.gpus:
+        return 0
+    room = (psutil.cpu_count() or 1) // placement.training.threads
+    return max(0, min(placement.concurrent, room) - 1)
 
 
 def _search_seconds(config: Config, pack: Pack, images: int | None, cache: Path) -> float:
@@ -194,7 +213,9 @@ def _score_seconds(config: Config, pack: Pack, cache: Path) -> float:
     scores = config.scores
     if scores.extractor == "inception":  # its weights may still have to be fetched
         return INCEPTION_SECONDS * scores.samples
-    extractor = load_extractor(scores.extractor, cache, scores.weights)
+    extractor = load_extractor(
+        scores.extractor, cache, scores.weights, precision=scores.precision, resizer=scores.resizer
+    )
     generator = build_generator(Space().random(0), config.proxy, pack.resolution)
     began = time.monotonic()
     extract(generate(generator, scores.batch, seed=0, batch=scores.batch), extractor)
@@ -221,7 +242,7 @@ class _Pace:
     def stop(self) -> bool:
         """Take note of a step; end the loop after a few."""
         self._times.append(time.monotonic())
-        return len(self._times) > MEASURED
+        return len(self._times) > MEASURED and self._times[-1] - self._times[1] > SECONDS
 
     def note(self, progress: Progress) -> None:
         """Take note of how many steps the loop has."""
@@ -230,10 +251,10 @@ class _Pace:
     @property
     def seconds(self) -> float:
         """Of the whole loop."""
-        # The first step pays for memory and kernels.
-        steps = [later - earlier for earlier, later in pairwise(self._times[1:])]
-        # A loop of one step has no later ones, and has been run to its end.
-        return statistics.median(steps) * self._steps if steps else self._whole
+        # The first step pays for memory and kernels; a loop of one step has no later ones, and has been run to its end.
+        later = self._times[1:]
+        # The mean and not the median: what other programs take from a few steps, they take from the whole loop too.
+        return (later[-1] - later[0]) / (len(later) - 1) * self._steps if len(later) > 1 else self._whole
 
 
 def _breadth(config: Config, trials: Sequence[Mapping[str, Any]]) -> float:

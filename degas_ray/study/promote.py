@@ -365,7 +365,7 @@ def _sentences(scores: Scores) -> list[str]:
     protocol = ", ".join(f"{name} {value}" for name, value in asdict(scores.protocol).items())
     return [
         scores.sentence(),
-        f"Inception score {scores.is_mean:.2f} ± {scores.is_std:.2f}, same features",
+        f"{scores.protocol.diversity_name.capitalize()} {scores.is_mean:.2f} ± {scores.is_std:.2f}, same features",
         f"Kernel distance {scores.kid:.4g}, precision {scores.precision:.2f}, recall {scores.recall:.2f}, "
         f"density {scores.density:.2f}, coverage {scores.coverage:.2f}, same features",
         *([f"Second judge: {scores.second.sentence()}"] if scores.second is not None else []),

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 PAPER = "Doveh and Giryes, DEGAS"
 # What the paper says of its measuring (section 4); the numbers of others are those that it, or they, report.
-PAPER_PROTOCOL = "as published: Inception graph of 2015, 50,000 samples, 10 splits, FID against 50,000 real images"
+PAPER_PROTOCOL = (
+    "as published: Inception graph of 2015 (legacy resizing), 50,000 samples, 10 splits, FID against 50,000 real images"
+)
 OTHERS_PROTOCOL = "as published"
 
 

@@ -19,6 +19,7 @@ from degas_ray.errors import InputError
 from degas_ray.figures import tables
 from degas_ray.files import read_json
 from degas_ray.scores import Scores
+from degas_ray.scores.protocol import DIVERSITY
 from degas_ray.space import Genotype
 from degas_ray.study import comparison
 from degas_ray.study.entries import study_entry
@@ -36,7 +37,7 @@ from degas_ray.study.words import findings
 from degas_ray.study.worth import FLOOR, RESNET, times
 
 TRIALS = (
-    "trial", "outcome", "distance", FLOOR, RESNET, *REACH, "IS", "parameters", "multiply-adds", "n",
+    "trial", "outcome", "distance", FLOOR, RESNET, *REACH, DIVERSITY, "parameters", "multiply-adds", "n",
     "decided", "minutes", "genotype",
 )  # fmt: skip
 RERUNS = ("genotype", "in its trial", "fresh mean", "fresh seeds")
@@ -168,6 +169,8 @@ def _stats(path: Path) -> list[dict[str, Any]]:
 def _trials(study: _Study) -> str:
     rows = study.result.rows
     order = sorted(rows, key=lambda row: (row.score is None, not row.sound, row.score or 0.0, row.number))
+    protocol = Scores.from_json(study.best.scores)
+    diversity = protocol.protocol.diversity_column
     lines = [
         {
             "trial": f"{row.number}" + (" ★" if row.genotype == str(study.winner) else ""),
@@ -175,7 +178,7 @@ def _trials(study: _Study) -> str:
             "distance": row.score,
             **{key: times(value) or None for key, value in study.result.worth.relative(row.score).items()},
             **{key: f"{Scores.from_json(row.scores).metrics()[key]:.2f}" if row.scores else None for key in REACH},
-            "IS": round(Scores.from_json(row.scores).is_mean, 2) if row.scores else None,
+            diversity: round(Scores.from_json(row.scores).is_mean, 2) if row.scores else None,
             "parameters": row.parameters or None,
             "multiply-adds": row.macs or None,
             "n": row.n or None,
@@ -185,7 +188,6 @@ def _trials(study: _Study) -> str:
         }
         for row in order
     ]
-    protocol = Scores.from_json(study.best.scores)
     told = f"Measured by {protocol.protocol.distance_name} on {protocol.protocol.features_name}, "
     told += f"{protocol.protocol.n_fake:,} samples against {protocol.protocol.n_real:,} real images, "
     told += f"protocol {protocol.protocol.hash}. Lower is better. ★ won after re-ranking. "
@@ -195,7 +197,8 @@ def _trials(study: _Study) -> str:
     told += "ResNet gets after the same short training."
     if study.result.front:
         told += f" On the front: no trial beats it in every one of {', '.join(study.config.study.objectives)}."
-    parts = [f"<h2>Trials</h2>\n{_scroll(tables.html(lines, TRIALS))}\n<p class='small'>{escape(told)}</p>"]
+    columns = [diversity if column == DIVERSITY else column for column in TRIALS]
+    parts = [f"<h2>Trials</h2>\n{_scroll(tables.html(lines, columns))}\n<p class='small'>{escape(told)}</p>"]
     if study.result.reruns:
         before = {row.genotype: row.score for row in study.result.rows}
         again = [

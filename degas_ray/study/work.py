@@ -373,7 +373,7 @@ def find_extractor(config: ScoresConfig, home: Path, device: torch.device | str 
     Raises:
         InputError: Where its weights are missing, with where to put them.
     """
-    return _extractor(config.extractor, home / "cache", config.weights, str(device))
+    return _extractor(config.extractor, home / "cache", config.weights, str(device), config.precision, config.resizer)
 
 
 def sample_grid(generator: nn.Module, seed: int, columns: int = 8) -> NDArray[np.uint8]:
@@ -383,8 +383,8 @@ def sample_grid(generator: nn.Module, seed: int, columns: int = 8) -> NDArray[np
 
 
 @lru_cache(maxsize=2)
-def _extractor(name: str, cache: Path, weights: Path | None, device: str) -> Extractor:
-    return load_extractor(name, cache, weights, device)
+def _extractor(name: str, cache: Path, weights: Path | None, device: str, precision: str, resizer: str) -> Extractor:
+    return load_extractor(name, cache, weights, device, precision, resizer)
 
 
 def _milestone(

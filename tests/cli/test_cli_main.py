@@ -2,6 +2,7 @@
 
 import errno
 import os
+import platform
 import shlex
 import subprocess
 import sys
@@ -73,6 +74,23 @@ def test_help_of_verbs_imports_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("own", "seen"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_of_a_command_sleep_while_they_wait_unless_told_otherwise(own: str | None, seen: str) -> None:
+    if platform.system() != "Linux" or "gomp" not in Path("/proc/self/maps").read_text(encoding="utf-8"):
+        pytest.skip("torch runs its threads by another library than GNU's")
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_DISPLAY_ENV": "TRUE"} | ({} if own is None else {"OMP_WAIT_POLICY": own})
+    # What the library prints is what it took when torch loaded it.
+    done = subprocess.run(
+        [sys.executable, "-m", "degas_ray.cli.main", "space", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    assert f"OMP_WAIT_POLICY = '{seen}'" in done.stderr
 
 
 @pytest.mark.parametrize(("path", "command"), COMMANDS, ids=[" ".join(path) for path, _ in COMMANDS])

@@ -17,7 +17,8 @@ class _Graph(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         convolution = nn.Sequential(nn.Conv2d(3, 32, 3, stride=2), nn.ReLU())
-        self.layers = nn.Sequential(nn.AvgPool2d(13), convolution, nn.AdaptiveAvgPool2d(8))  # 32 * 8 * 8 = 2048
+        self.layers = nn.Sequential(nn.AvgPool2d(13), convolution, nn.AdaptiveAvgPool2d(8), nn.Flatten())
+        # 32 * 8 * 8 = 2048, flat as the real one's
         self.output = nn.Linear(2048, 1008)
 
     def forward(

@@ -8,7 +8,10 @@ from degas_ray.study.jobs import Needs
 from degas_ray.study.placement import Placement
 
 SMALL = {"width": 4, "latent_dim": 4, "checkpoint_seconds": 0.001}
-GAN = {**SMALL, "critic_width": 4, "batch": 8, "generator_batch": 8, "critic_steps": 1, "device": "cpu"}
+GAN = {
+    **SMALL, "framework": "ctgan", "critic_width": 4, "batch": 8, "generator_batch": 8, "critic_steps": 1,
+    "decay": "linear", "ema": 0.0, "device": "cpu",
+}  # fmt: skip
 
 
 def tiny_config(**overrides: Any) -> Config:

@@ -1,12 +1,14 @@
 """The networks against their sources: the package's EfficientNet, clean-fid's Inception wrapper, Pillow's resize."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from cleanfid.inception_torchscript import InceptionV3W
-from cleanfid.resize import make_resizer
+from cleanfid.resize import build_resizer, make_resizer
 from efficientnet_lite_pytorch import EfficientNet
 from sklearn.datasets import load_sample_images
 from standin_networks import write_graph
@@ -59,6 +61,36 @@ def test_inception_s_features_are_those_of_clean_fid(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = theirs(torch.from_numpy(images).permute(0, 3, 1, 2).float().contiguous())
     torch.testing.assert_close(extractor(images).features, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_legacy_features_are_those_of_clean_fid_s_tensorflow_mode(tmp_path: Path) -> None:
+    path = tmp_path / "inception-2015-12-05.pt"
+    write_graph(path)
+    legacy, clean = (load_extractor("inception", tmp_path, path, resizer=resizer) for resizer in ("legacy", "clean"))
+    assert (legacy.resizer, clean.resizer) == ("legacy-bilinear-299", "clean-bicubic-299")
+    images = noise(3, 32, 32)
+    planes = torch.from_numpy(build_resizer("legacy_tensorflow")(images)).permute(0, 3, 1, 2)
+    with torch.no_grad():  # the file as a whole, as its makers call it
+        expected = torch.jit.load(str(path)).eval()(planes, return_features=True)
+    torch.testing.assert_close(legacy(images).features, expected, rtol=1e-4, atol=1e-4)
+    assert (expected - clean(images).features).abs().max() > 1e-3
+
+
+def test_the_legacy_resizer_is_inception_s_own(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"scores.resizer: got legacy with efficientnet-lite0, expected clean"):
+        load_extractor("efficientnet-lite0", tmp_path, resizer="legacy")
+
+
+def test_no_network_needs_the_part_of_clean_fid_that_new_scipys_break(tmp_path: Path) -> None:
+    path = tmp_path / "graph.pt"
+    write_graph(path)
+    code = (
+        "import sys; from pathlib import Path; from degas_ray.scores import load_extractor\n"
+        f"load_extractor('inception', Path(), Path({str(path)!r}), resizer='legacy')\n"
+        "assert 'cleanfid.inception_torchscript' in sys.modules\n"
+        "sys.exit('cleanfid.fid' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_inception_s_logits_leave_the_bias_out(tmp_path: Path) -> None:

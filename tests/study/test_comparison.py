@@ -15,6 +15,7 @@ from degas_ray.cli.main import main
 from degas_ray.config import TrainConfig
 from degas_ray.gan import build_generator, save_generator
 from degas_ray.scores import Scores
+from degas_ray.scores.extractors import INCEPTION
 from degas_ray.scores.protocol import Protocol
 from degas_ray.study import comparison
 from degas_ray.study.entries import OURS, Entry
@@ -74,10 +75,19 @@ def test_ours_stand_beside_the_published_and_are_not_ranked_with_them() -> None:
     assert table.title == "Table 1 of the paper: CIFAR-10, unsupervised"
     ranks = {e.name: rank for e, rank in zip(table.entries, table.ranks, strict=True)}
     assert (ranks["mine"], ranks["DEGAS"]) == (1, None)
-    (table,) = comparison.compare([entry("mine", 12.2, dataset="cifar10")], chosen=True, any_protocol=True)
+    assert "scores.resizer=legacy" in comparison.note(False)
+
+
+def test_published_distances_are_ranked_with_those_of_the_legacy_protocol_alone() -> None:
+    inception = {"extractor": "inception", "weights_hash": INCEPTION.sha256[:16]}
+    legacy = entry("legacy", 12.2, "cifar10", **inception, resizer="legacy-bilinear-299")
+    clean = entry("clean", 12.1, "cifar10", **inception, resizer="clean-bicubic-299")
+    other = entry("other", 5.0, "cifar10")
+    (table,) = comparison.compare([legacy, clean, other], chosen=True, any_protocol=True)
     ranks = {e.name: rank for e, rank in zip(table.entries, table.ranks, strict=True)}
     # FIDs of the table: 2.1 real, 9.09, 9.91, 10.87, 11.26, 11.8, 12.01, 12.2, 12.42, ...
-    assert (ranks["real images"], ranks["DEGAS"], ranks["mine"], ranks["AutoGAN"]) == (1, 7, 8, 9)
+    assert (ranks["real images"], ranks["DEGAS"], ranks["legacy"], ranks["AutoGAN"]) == (1, 7, 8, 9)
+    assert (ranks["clean"], ranks["other"]) == (2, 1)  # among themselves
 
 
 def test_sizes_of_published_generators_are_counted() -> None:

@@ -1,11 +1,16 @@
+import os
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from tiny_study import tiny_config
 
+from degas_ray.data import prepare
 from degas_ray.errors import ConfigError, DataError
 from degas_ray.study import make_plan
 from degas_ray.study.hyperparameters import own_values, tuned
+from degas_ray.study.neighbours import neighbours
 from degas_ray.study.proposals import Proposals
 
 
@@ -21,8 +26,22 @@ def test_a_plan_says_what_would_run_and_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_neighbours_train_while_a_step_is_measured_and_are_gone_afterwards(tmp_path: Path) -> None:
+    config = tiny_config()
+    pack = prepare("digits", tmp_path, limit=64)
+    with neighbours(1, config.proxy, pack.path, 1) as seconds:
+        (other,) = psutil.Process().children()
+        before = other.cpu_times().user
+        deadline = time.monotonic() + 60
+        while other.cpu_times().user <= before and time.monotonic() < deadline:
+            os.sched_yield()
+        assert other.cpu_times().user > before
+        assert seconds > 0
+    assert not other.is_running()
+
+
 def test_its_trials_are_those_that_the_study_will_propose(tmp_path: Path) -> None:
-    config = tiny_config(study__trials=5)
+    config = tiny_config(study__trials=5, study__concurrent=1)
     study = Proposals(tmp_path / "journal", tuned(config), own_values(config), seed=config.seed, lag=4)
     proposed = []
     for number in range(5):
@@ -32,27 +51,36 @@ def test_its_trials_are_those_that_the_study_will_propose(tmp_path: Path) -> Non
 
 
 def test_a_longer_study_is_planned_to_take_longer(tmp_path: Path) -> None:
-    short = make_plan(tiny_config(study__trials=2, study__promote=False), tmp_path)
-    long = make_plan(tiny_config(study__trials=2, study__promote=False, proxy__steps=6000), tmp_path)
+    short = make_plan(tiny_config(study__trials=2, study__concurrent=1, study__promote=False), tmp_path)
+    long = make_plan(
+        tiny_config(study__trials=2, study__concurrent=1, study__promote=False, proxy__steps=6000), tmp_path
+    )
     assert long.seconds["proxy"] > 100 * short.seconds["proxy"]
     assert long.total_seconds > short.total_seconds
 
 
 @pytest.mark.parametrize("paths", ["mixed", "sampled"])
 def test_loops_of_a_single_step_are_planned_too(tmp_path: Path, paths: str) -> None:
-    one = {"search__steps": 1, "search__networks": 1, "search__try_steps": 1, "proxy__steps": 1, "full__steps": 1}
+    one = {
+        "search__steps": 1,
+        "search__networks": 1,
+        "search__try_steps": 1,
+        "proxy__steps": 1,
+        "full__steps": 1,
+        "study__concurrent": 1,
+    }
     plan = make_plan(tiny_config(search__paths=paths, **one), tmp_path)
     assert all(seconds > 0 for seconds in plan.seconds.values())
 
 
 def test_data_that_would_be_downloaded_are_not(tmp_path: Path) -> None:
-    plan = make_plan(tiny_config(dataset="cifar10", limit=None), tmp_path)
+    plan = make_plan(tiny_config(dataset="cifar10", limit=None, study__concurrent=1), tmp_path)
     assert (plan.images, plan.data) == (50_000, "to be downloaded")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_weights_of_inception_are_not_fetched_for_a_plan(tmp_path: Path) -> None:
-    plan = make_plan(tiny_config(scores__extractor="inception"), tmp_path)
+    plan = make_plan(tiny_config(scores__extractor="inception", study__concurrent=1), tmp_path)
     assert plan.seconds["score"] == pytest.approx(20 * 0.076)
 
 

@@ -263,7 +263,7 @@ def test_the_champions_card_tells_a_stranger_all(home: Path) -> None:
         f"Protocol {promotion.scores['protocol_hash']}: extractor {protocol['extractor']}",
         "64 images of digits at 16x16, fingerprint ",
         f"{promotion.macs:,}",
-        "Inception score",
+        "Class diversity score",
         "Limits",
         promotion.run_id,
     ):
