@@ -211,7 +211,9 @@ class Config(Section):
     dataset: str = Field("digits", description="digits, photos, fashion-mnist, cifar10, stl, celeba, folder:DIR, ...")
     resolution: Annotated[int, Field(ge=8, multiple_of=8)] | None = Field(None, description="null: the dataset's own")
     data_dir: Path | None = Field(None, description="where a dataset's original files are")
-    limit: Count | None = Field(None, description="first images only")
+    limit: Count | None = Field(None, description="so many images only, drawn so that classes keep their shares")
+    split: str | None = Field(None, description="folder: and parquet: train, test, ... or all; null: train if there")
+    allow_incomplete: bool = Field(False, description="go on with a known data set that is not whole")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     search: SearchConfig = SearchConfig()
     prune: PruneConfig = PruneConfig()
@@ -219,6 +221,11 @@ class Config(Section):
     full: TrainConfig = TrainConfig(steps=600)
     scores: ScoresConfig = ScoresConfig()
     study: StudyConfig = StudyConfig()
+
+    def images(self) -> dict[str, Any]:
+        """Return the settings that decide which images there are: keyword arguments of ``degas_ray.data.prepare``."""
+        names = ("resolution", "data_dir", "limit", "split", "allow_incomplete")
+        return {name: getattr(self, name) for name in names}
 
 
 # Many steps of few images; experiments/laptop/proxy-rank-agreement.yaml has how that ranks generators.

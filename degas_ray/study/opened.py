@@ -156,9 +156,7 @@ def prepare_study(config: Config | None, folder: StudyFolder) -> Prepared:
         state = folder.read()
         config = stored_config(state, folder.file)
     find_extractor(config.scores, folder.home)  # before images are fetched for nothing
-    pack = prepare(
-        config.dataset, folder.home, resolution=config.resolution, data_dir=config.data_dir, limit=config.limit
-    )
+    pack = prepare(config.dataset, folder.home, **config.images())
     _check(config, pack, state)
     # Workers find the statistics of the real images in the cache.
     judge(config.scores, pack, folder.home)
