@@ -134,7 +134,7 @@ class LabelTable:
         if len(self._kinds) > 1:
             (other, there) = next((other, there) for other, there in self._kinds.items() if other != kind)
             raise DataError(
-                f"{self._source}: the labels of {first} are {kind}, those of {there} are {other}; write them alike"
+                f"{self._source}: the labels of {there} are {other}, those of {first} are {kind}; write them alike"
             )
         if isinstance(value, str):
             return _unified(value)
