@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -10,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from degas_ray.config import Config, dump, flatten, stored_config
-from degas_ray.data import Pack, prepare
-from degas_ray.errors import DegasError, InputError
+from degas_ray.data import Pack, doubts, prepare, quality
+from degas_ray.errors import DegasError, DegasWarning, InputError
 from degas_ray.loop import ShouldStop
 from degas_ray.study import summary
 from degas_ray.study.attempt import Context
@@ -158,6 +159,9 @@ def prepare_study(config: Config | None, folder: StudyFolder) -> Prepared:
     find_extractor(config.scores, folder.home)  # before images are fetched for nothing
     pack = prepare(config.dataset, folder.home, **config.images())
     _check(config, pack, state)
+    if state is None and (against := doubts(pack, quality(pack))):
+        listed = "\n".join(f"  {doubt}" for doubt in against)
+        warnings.warn(f"{config.dataset} may not be worth training on:\n{listed}", DegasWarning, stacklevel=2)
     # Workers find the statistics of the real images in the cache.
     judge(config.scores, pack, folder.home)
     return Prepared(config, pack, open_tracking(folder.home))
