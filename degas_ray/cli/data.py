@@ -79,7 +79,7 @@ def _open(source: str, *, home: Path, quiet: bool, allow_incomplete: bool | None
 def _print_summary(summary: dict[str, Any]) -> None:
     from degas_ray.data import left_out_lines
 
-    left, notes = (summary["meta"].get(key) for key in ("left_out", "notes"))
+    left, notes, incomplete = (summary["meta"].get(key) for key in ("left_out", "notes", "incomplete"))
     classes, side, (low, high) = summary["classes"], summary["resolution"], summary["range"]
     print_facts(
         {
@@ -89,6 +89,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
             "pixels": f"{low} to {high}, mean {summary['mean']}, spread {summary['std']}",
             **({"left out": "\n".join(left_out_lines(left))} if left else {}),
             **({"note": "\n".join(notes)} if notes else {}),
+            **({"incomplete": "\n".join(incomplete)} if incomplete else {}),
             "fingerprint": summary["fingerprint"],
             "pack": summary["path"],
         }
