@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from degas_ray.errors import ConfigError, InputError
+from degas_ray import yamls
+from degas_ray.errors import SHOWN_FAULTS, ConfigError, InputError
 from degas_ray.space import NORMAL_OPS, UPSAMPLE_OPS
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -31,14 +31,16 @@ LATENT_RESOLUTION = 32  # for which the paper names the length of a latent vecto
 
 
 def _on_off(value: Any) -> Any:
-    """Undo YAML, which reads the words on and off as truth values."""
+    """Take truth values for the words on and off, as older YAML means them."""
     return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
 
 
 SHOWN = 60  # characters of a value that an error repeats
+_LONGEST_VALUE, _LONGEST = 120, 500  # characters of a value and of a fault
 # A few lines of YAML can mean a value of a billion parts, so no more of it is looked at than is shown.
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = SHOWN
+_REPR.maxlevel = 2
 
 
 class Section(BaseModel):
@@ -239,7 +241,9 @@ class Config(Section):
     dataset: str = Field("digits", description="digits, photos, fashion-mnist, cifar10, stl, celeba, folder:DIR, ...")
     resolution: Annotated[int, Field(ge=8, multiple_of=8)] | None = Field(None, description="null: the dataset's own")
     data_dir: Path | None = Field(None, description="where a dataset's original files are")
-    limit: Count | None = Field(None, description="first images only")
+    limit: Count | None = Field(None, description="so many images only, drawn so that classes keep their shares")
+    split: str | None = Field(None, description="folder: and parquet: train, test, ... or all; null: train if there")
+    allow_incomplete: bool = Field(False, description="go on with a known data set that is not whole")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     search: SearchConfig = SearchConfig()
     prune: PruneConfig = PruneConfig()
@@ -247,6 +251,11 @@ class Config(Section):
     full: TrainConfig = TrainConfig(steps=600)
     scores: ScoresConfig = ScoresConfig()
     study: StudyConfig = StudyConfig()
+
+    def images(self) -> dict[str, Any]:
+        """Return the settings that decide which images there are: keyword arguments of ``degas_ray.data.prepare``."""
+        names = ("resolution", "data_dir", "limit", "split", "allow_incomplete")
+        return {name: getattr(self, name) for name in names}
 
     @model_validator(mode="after")
     def _continued(self) -> "Config":
@@ -338,6 +347,7 @@ def resolve(file: Path | None = None, sets: Iterable[str] = (), overrides: Mappi
         8
     """
     faults: list[str] = []
+    given: list[str] = []
     tree = {} if file is None else settings_in(file)
     for text in sets:
         key, sign, value = text.partition("=")
@@ -345,15 +355,24 @@ def resolve(file: Path | None = None, sets: Iterable[str] = (), overrides: Mappi
             faults.append(f"--set {_short(text)}: expected key=value, such as --set search.width=16")
             continue
         try:
-            _put(tree, key.strip(), yaml.safe_load(value), faults)
-        except (yaml.YAMLError, ValueError, RecursionError):  # a date that is none, brackets without end
-            faults.append(f"--set {_short(text)}: the value is not YAML; quote it, such as --set '{key}=\"text\"'")
+            _put(tree, key.strip(), yamls.load(value), faults)
+            given.append(key.strip())
+        except yamls.YamlFault as fault:
+            faults.append(f"--set {_short(text)}: the value {fault}; quote it, such as --set '{_short(key)}=\"text\"'")
     for key, value in (overrides or {}).items():
         if value is not None:
             _put(tree, key, value, faults)
+            given.append(key)
     if faults:
         raise ConfigError(faults)
-    return resolve_tree(merge({name: {"precision": DEFAULT_PRECISION} for name in ("search", "proxy", "full")}, tree))
+    try:
+        return resolve_tree(
+            merge({name: {"precision": DEFAULT_PRECISION} for name in ("search", "proxy", "full")}, tree)
+        )
+    except ConfigError as error:
+        if file is None:
+            raise
+        raise ConfigError(_placed(error.faults, file, given)) from None
 
 
 def resolve_tree(tree: Mapping[str, Any]) -> Config:
@@ -368,12 +387,18 @@ def resolve_tree(tree: Mapping[str, Any]) -> Config:
 def settings_in(file: Path) -> dict[str, Any]:
     """Return the settings that a YAML file holds: all of it, or what an experiment has below ``config``.
 
+    Keys may be dotted, as on the command line.
+
     Raises:
-        InputError: Where it cannot be read, or holds something else than keys.
+        InputError: Where it cannot be read, or holds something else than keys, or one of them twice.
     """
     tree = read_yaml(file)
     inner = tree.get("config")
-    return inner if isinstance(inner, dict) else tree
+    faults: list[str] = []
+    settings = _undotted(inner if isinstance(inner, dict) else tree, faults)
+    if faults:
+        raise ConfigError(f"{fault} ({file})" for fault in faults)
+    return settings
 
 
 def from_tree(tree: Mapping[str, Any]) -> Config:
@@ -389,7 +414,11 @@ def from_tree(tree: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate({**tree, **({"full": full} if full is not None else {})})
     except ValidationError as error:
-        raise ConfigError(describe_fault(item, known_keys()) for item in error.errors()) from None
+        known = known_keys()  # a suggestion takes a millisecond, so it is made for the faults that are shown
+        faults = [
+            describe_fault(item, known if number < SHOWN_FAULTS else ()) for number, item in enumerate(error.errors())
+        ]
+        raise ConfigError(faults) from None
 
 
 def stored_config(state: Mapping[str, Any], file: Path) -> Config:
@@ -427,7 +456,7 @@ def flatten(config: BaseModel, prefix: str = "") -> dict[str, Any]:
 
 def dump(config: Config) -> str:
     """Return YAML that :func:`resolve` reads back to an equal configuration."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return yamls.dump(config.model_dump(mode="json"))
 
 
 def known_keys() -> list[str]:
@@ -442,22 +471,72 @@ def read_yaml(file: Path) -> dict[str, Any]:
         InputError: Where it cannot be read, or holds something else than keys.
     """
     try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the configuration {file}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{file} is not a text file; expected YAML such as 'search: {{width: 16}}'") from None
-    except (yaml.YAMLError, ValueError) as error:  # a ValueError: a date that is none
-        where = getattr(error, "problem_mark", None)
-        place = f" at line {where.line + 1}, column {where.column + 1}" if where else ""
-        raise InputError(f"{file} is not YAML{place}: {getattr(error, 'problem', None) or error}") from None
-    except RecursionError:
-        raise InputError(f"{file} is nested too deeply to be a configuration") from None
+        tree = yamls.load(_text_of(file))
+    except yamls.YamlFault as fault:
+        raise InputError(f"{file} {fault}") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise InputError(f"{file} holds a {type(tree).__name__}; expected keys such as 'dataset: digits'")
     return tree
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"cannot read the configuration {file}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{file} is not a text file; expected YAML such as 'search: {{width: 16}}'") from None
+
+
+def _undotted(tree: Mapping[str, Any], faults: list[str], prefix: str = "") -> dict[str, Any]:
+    """Return settings whose dotted keys have become sections; what is set twice in that way is a fault."""
+    settings: dict[str, Any] = {}
+    for key, value in tree.items():
+        parts = key.split(".") if isinstance(key, str) else [key]
+        if _is_map(value) and f"{prefix}{key}" in _sections():
+            value = _undotted(value, faults, f"{prefix}{key}.")
+        place = settings
+        for part in parts[:-1]:
+            inner = place.setdefault(part, {})
+            if not isinstance(inner, dict):
+                faults.append(f"{_short(prefix + str(key))}: {_short(part)} is a single value elsewhere, not a section")
+                break
+            place = inner
+        else:
+            known = place.get(parts[-1])
+            if parts[-1] not in place:
+                place[parts[-1]] = dict(value) if _is_map(value) else value
+            elif isinstance(known, dict) and _is_map(value) and not set(known) & set(value):
+                known.update(value)
+            else:
+                faults.append(f"{_short(prefix + str(key))}: set twice, dotted and in its section; keep one")
+    return settings
+
+
+def _sections() -> set[str]:
+    """Return the dotted names of all sections."""
+    return {key.rpartition(".")[0] for key in known_keys()} - {""}
+
+
+def _placed(faults: Sequence[str], file: Path, given: Sequence[str]) -> list[str]:
+    """Add the line to faults of a file's keys.
+
+    Args:
+        faults: Each begins with the dotted path.
+        file: The configuration.
+        given: Keys that were set elsewhere.
+    """
+    line_of = yamls.lines_of(_text_of(file))
+    placed = []
+    for fault in faults[:SHOWN_FAULTS]:
+        path = fault.partition(":")[0]
+        line = None
+        if not any(path == key or path.startswith(f"{key}.") for key in given):
+            line = line_of(path) or line_of(f"config.{path}")
+        placed.append(fault if line is None else f"{fault} ({file}, line {line})")
+    return [*placed, *faults[SHOWN_FAULTS:]]
 
 
 def _put(tree: dict[str, Any], dotted: str, value: Any, faults: list[str]) -> None:
@@ -496,6 +575,10 @@ def describe_fault(item: Any, known: Sequence[str]) -> str:
         item: Of ``ValidationError.errors()``.
         known: The keys that a misspelt one may have meant.
     """
+    return _described(item, known)[:_LONGEST]
+
+
+def _described(item: Any, known: Sequence[str]) -> str:
     path = ".".join(str(part) for part in item["loc"]) or "configuration"
     if item["type"] == "extra_forbidden":
         inner = item["input"]
@@ -509,4 +592,5 @@ def describe_fault(item: Any, known: Sequence[str]) -> str:
         )
     if item["type"] == "value_error":
         return f"{path}: {item['ctx']['error']}"
-    return f"{_short(path)}: got {_REPR.repr(item['input'])}, expected {item['msg'].removeprefix('Input should be ')}"
+    shown = _REPR.repr(item["input"])[:_LONGEST_VALUE]
+    return f"{_short(path)}: got {shown}, expected {item['msg'].removeprefix('Input should be ')}"

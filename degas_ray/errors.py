@@ -5,6 +5,8 @@ Only :mod:`degas_ray.cli.main` turns these into a message and an exit code.
 
 from collections.abc import Iterable
 
+SHOWN_FAULTS = 20  # of a configuration, all of which are counted
+
 
 class DegasError(Exception):
     """Root of every error that this package raises on purpose; the run failed (exit code 1)."""
@@ -28,7 +30,10 @@ class ConfigError(InputError):
     def __init__(self, faults: Iterable[str]) -> None:
         self.faults = tuple(faults)
         head = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
-        super().__init__(f"{head} in the configuration:\n" + "\n".join(f"  {fault}" for fault in self.faults))
+        shown = [f"  {fault}" for fault in self.faults[:SHOWN_FAULTS]]
+        if len(self.faults) > SHOWN_FAULTS:
+            shown.append(f"  and {len(self.faults) - SHOWN_FAULTS} more")
+        super().__init__(f"{head} in the configuration:\n" + "\n".join(shown))
 
 
 class GenotypeError(InputError):

@@ -1,5 +1,7 @@
 """Settings: laid over each other in order, all faults at once, and read back as they were written."""
 
+import itertools
+
 import pytest
 import yaml
 
@@ -101,3 +103,104 @@ def test_keys_are_dotted_and_every_one_can_be_set():
         ]
     )
     assert again == Config()
+
+
+def test_yaml_is_read_as_people_mean_it(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "\ufeffseed: 010\nlimit: 0x200\nsearch: {lr: 1e-3, steps: 1_0, compile: off}\nfull: {supervised: yes}\n"
+    )
+    config = resolve(file)
+    assert (config.seed, config.limit, config.search.lr, config.search.steps) == (10, 512, 0.001, 10)
+    assert (config.search.compile, config.full.supervised) == ("off", True)
+    assert resolve(sets=["seed=010", "search.lr=1e-3"]).search.lr == 0.001
+
+
+@pytest.mark.parametrize(
+    "text", ["search: {steps: 1:30}", "study: {trials: on}", "search: {n: yes}", "seed: 2026-01-01"]
+)
+def test_what_yaml_once_took_for_numbers_is_refused_with_its_line(tmp_path, text):
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"# settings\n\n{text}\n")
+    with pytest.raises(ConfigError, match=r"expected a valid integer.*mine\.yaml, line 3\)"):
+        resolve(file)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "search: {lr: 0.3}\nstudy: {trials: 2}\nsearch: {steps: 6}\n",
+        "search:\n  lr: 0.3\n  lr: 0.3\n",
+        "search.lr: 0.3\nsearch: {lr: 0.2}\n",
+        "search: {lr: 0.3}\nsearch.lr: 0.2\n",
+        "search.lr: 0.3\nsearch: 7\n",
+        "study: {rerank: {top: 1}}\nstudy.rerank: {top: 2}\n",
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(tmp_path, text):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=r"twice|single value"):
+        resolve(file)
+    with pytest.raises(ConfigError, match="has the key lr twice"):
+        resolve(sets=["search={lr: 1, lr: 2}"])
+
+
+def test_lines_of_repeated_keys_are_named(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("search: {lr: 0.3}\nseed: 1\nsearch: {steps: 6}\n")
+    with pytest.raises(InputError, match=r"mine\.yaml has the key search twice, in lines 1 and 3; keep one"):
+        resolve(file)
+
+
+def test_dotted_keys_in_a_file_mean_their_sections(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("search.lr: 0.2\nsearch: {steps: 7}\nproxy.steps: 5\nstudy: {rerank.top: 3}\nstudy.repeats: 2\n")
+    config = resolve(file)
+    assert (config.search.lr, config.search.steps, config.proxy.steps) == (0.2, 7, 5)
+    assert (config.study.rerank.top, config.study.repeats) == (3, 2)
+
+
+def test_merged_parts_may_be_laid_over(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("proxy: &p {width: 8, steps: 5}\nfull: {<<: *p, steps: 9}\n")
+    config = resolve(file)
+    assert (config.full.width, config.full.steps, config.proxy.steps) == (8, 9, 5)
+
+
+def test_faults_name_lines_of_files_and_not_of_what_was_set_over_them(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("config:\n  search:\n    widht: 3\n    lr: 1\n")
+    with pytest.raises(ConfigError) as caught:
+        resolve(file, ["search.lr=fast"])
+    said = str(caught.value)
+    assert f"search.widht: no such key; did you mean search.width? ({file}, line 3)" in said
+    assert "search.lr: got 'fast', expected a valid number" in said
+    assert said.count(", line ") == 1
+
+
+def test_errors_have_bounded_length(tmp_path):
+    file = tmp_path / "bomb.yaml"
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{name}: &{name} [{', '.join([f'*{old}'] * 9)}]" for old, name in itertools.pairwise("abcdefgh")]
+    file.write_text("\n".join([*lines, "dataset: *h", "search: *h", "limit: *h"]))
+    with pytest.raises(ConfigError) as caught:
+        resolve(file)
+    assert len(str(caught.value)) < 5000
+    file.write_text("\n".join(f"key{number}: 1" for number in range(5000)))
+    with pytest.raises(ConfigError, match="and 4980 more") as caught:
+        resolve(file)
+    assert len(str(caught.value)) < 5000
+    file.write_text(f"? {'k' * 100_000}\n: {'v' * 100_000}\n")
+    with pytest.raises(ConfigError) as caught:
+        resolve(file)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("text", ["1e3", "yes", "010", "1:30", "null", "0o17", "~", "2026-01-01", "on", "1_000", ".5"])
+def test_text_that_looks_like_something_else_is_read_back_as_text(tmp_path, text):
+    config = resolve(overrides={"dataset": f"folder:{text}", "study.on_finish": text, "split": text})
+    file = tmp_path / "mine.yaml"
+    file.write_text(dump(config))
+    assert resolve(file) == config
+    assert from_tree(yaml.safe_load(dump(config))) == config

@@ -153,7 +153,15 @@ data_options = (
     click.option(
         "--data-dir", type=click.Path(path_type=Path), metavar="DIR", help="Where a dataset's original files are."
     ),
-    click.option("--limit", type=int, metavar="N", help="Take so many images only."),
+    click.option("--limit", type=int, metavar="N", help="Take so many images only, each class in its share."),
+    click.option(
+        "--split",
+        metavar="NAME",
+        help="Split of a folder or Parquet files, or all.  [default: train, where there is one]",
+    ),
+    click.option(
+        "--allow-incomplete", is_flag=True, default=None, help="Go on with a known data set that is not whole."
+    ),
 )
 
 
@@ -186,7 +194,9 @@ def build_config(
     """
     from degas_ray.config import resolve
 
-    shared = {key: options[key] for key in ("dataset", "resolution", "data_dir", "limit", "seed")}
+    shared = {
+        key: options[key] for key in ("dataset", "resolution", "data_dir", "limit", "split", "allow_incomplete", "seed")
+    }
     sets = [f"{key}={json.dumps(value)}" for key, value in (below or {}).items()]
     return resolve(options["config_file"], [*sets, *options["sets"]], shared | dict(overrides))
 

@@ -60,9 +60,7 @@ def _source(verb: F) -> F:
     return verb
 
 
-def _open(
-    source: str, *, resolution: int | None, data_dir: Path | None, limit: int | None, home: Path, quiet: bool
-) -> "Pack":
+def _open(source: str, *, home: Path, quiet: bool, allow_incomplete: bool | None, **images: Any) -> "Pack":
     from degas_ray.data import open_pack, prepare
 
     if source.endswith(".arrow"):
@@ -72,13 +70,16 @@ def _open(
         def report(done: int, total: int | None) -> None:
             view.update(source, phase="pack", step=done, steps=total or 0)
 
-        pack = prepare(source, home, resolution=resolution, data_dir=data_dir, limit=limit, on_progress=report)
+        pack = prepare(source, home, **images, allow_incomplete=bool(allow_incomplete), on_progress=report)
         if view.board.rows:  # it was made now
             view.update(source, state="completed", note=f"{len(pack):,} images")
     return pack
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
+    from degas_ray.data import left_out_lines
+
+    left, notes, incomplete = (summary["meta"].get(key) for key in ("left_out", "notes", "incomplete"))
     classes, side, (low, high) = summary["classes"], summary["resolution"], summary["range"]
     print_facts(
         {
@@ -86,6 +87,9 @@ def _print_summary(summary: dict[str, Any]) -> None:
             "images": f"{summary['images']:,} of {side}x{side}, {summary['bytes'] / 1e6:,.1f} MB",
             "classes": ", ".join(f"{name} {count:,}" for name, count in classes.items()) if classes else "no labels",
             "pixels": f"{low} to {high}, mean {summary['mean']}, spread {summary['std']}",
+            **({"left out": "\n".join(left_out_lines(left))} if left else {}),
+            **({"note": "\n".join(notes)} if notes else {}),
+            **({"incomplete": "\n".join(incomplete)} if incomplete else {}),
             "fingerprint": summary["fingerprint"],
             "pack": summary["path"],
         }
@@ -144,7 +148,8 @@ def prepare_(as_json: bool, **source: Any) -> None:
 @command.command(
     "check",
     cls=Verb,
-    help=f"Read a whole pack and compare it with its fingerprint; exit code 1 where it is damaged.\n\n{SOURCE_HELP}",
+    help="Read a whole pack, compare it with its fingerprint (exit code 1 where it is damaged), and say what was left "
+    f"out of it and what speaks against training on it.\n\n{SOURCE_HELP}",
     examples={
         "data check digits": "the pack of a source",
         "data check degas-runs/packs/digits-16.arrow": "one file",
@@ -152,14 +157,23 @@ def prepare_(as_json: bool, **source: Any) -> None:
 )
 @_source
 def check_(as_json: bool, **source: Any) -> None:
-    from degas_ray.data import check
+    from degas_ray.data import check, doubts, left_out_lines, quality
 
     pack = _open(**source)
-    faults = check(pack)
+    faults, counts = check(pack), quality(pack)
+    against = doubts(pack, counts)
+    left, notes = pack.meta.get("left_out", {}), pack.meta.get("notes", [])
     if as_json:
-        emit_json({"path": pack.path, "images": len(pack), "fingerprint": pack.fingerprint, "faults": faults})
+        facts = {"path": pack.path, "images": len(pack), "fingerprint": pack.fingerprint, "faults": faults}
+        emit_json({**facts, "left_out": left, "notes": notes, "quality": counts, "doubts": against})
     elif not faults:
         click.echo(f"{pack.path}: {len(pack):,} images, sound")
+        lines = {"left out": left_out_lines(left), "note": notes, "doubt": against}
+        print_facts({name: "\n".join(line) for name, line in lines.items() if line})
+        click.echo(
+            f"{counts['identical']:,} identical images, {counts['blank']:,} of one colour, {counts['near']:,} nearly "
+            f"identical of {counts['looked_at']:,} compared in pairs"
+        )
     if faults:
         listed = "\n".join(f"  {fault}" for fault in faults)
         raise DegasError(f"{pack.path} is not sound:\n{listed}\nDelete it and type: degas-ray data prepare {pack.name}")

@@ -1,6 +1,6 @@
 """``degas-ray evaluate``: scores of a generator, a folder of images or a pack."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from degas_ray.config import Config
+    from degas_ray.data import Pack
+    from degas_ray.scores import Scores
 
     Batches = Iterable[NDArray[np.uint8]]
 
@@ -70,12 +72,18 @@ def command(
         raise click.UsageError("--dataset is missing: the real images to compare with, such as --dataset digits")
     config = build_config(options, {"scores.samples": samples, "scores.extractor": extractor}, below=own)
     with open_view(f"evaluate  {what}", quiet=quiet) as view:
-        batches, resolution, facts = _batches(config, images, file, view)
-        scores = _score(config, batches, resolution, home, facts)
+        if images is not None:
+            scores, left = _score_images(config, images, home, view)
+        else:
+            assert file is not None
+            scores, left = _score_generator(config, file, home, view), {}
     if as_json:
-        emit_json({"what": what, "dataset": config.dataset, **scores.to_json()})
+        emit_json({"what": what, "dataset": config.dataset, "left_out": left, **scores.to_json()})
     else:
-        print_facts({"scored": what, "against": config.dataset} | score_lines(scores))
+        from degas_ray.data import left_out_lines
+
+        lines = {"left out": "\n".join(left_out_lines(left))} if left else {}
+        print_facts({"scored": what, "against": config.dataset} | lines | score_lines(scores))
 
 
 def _images_at(path: Path) -> Path | None:
@@ -85,26 +93,35 @@ def _images_at(path: Path) -> Path | None:
     return path if path.is_dir() and exported_in(path) is None else None
 
 
-def _batches(
-    config: "Config", images: Path | None, file: Path | None, view: View
-) -> tuple["Batches", int | None, Mapping[str, str]]:
-    """Return what to score, the resolution that the real images must have, and what the protocol is to say."""
-    if images is not None:
-        from degas_ray.data import open_pack
-        from degas_ray.scores import image_batches
+def _score_images(config: "Config", images: Path, home: Path, view: View) -> tuple["Scores", dict[str, Any]]:
+    """Score a folder or a pack; also return what was left out of it."""
+    from degas_ray.data import open_pack
+    from degas_ray.scores import open_samples
 
-        source = open_pack(images) if images.suffix == ".arrow" else images
-        count = 0 if isinstance(source, Path) else len(source)  # a folder is counted while it is read
-        return counted(image_batches(source, config.scores.batch), count, view, "score"), config.resolution, {}
-    assert file is not None
+    source = open_pack(images) if images.suffix == ".arrow" else images
+    pack = _real(config, config.resolution, home)
+    samples = open_samples(source, pack.resolution, config.scores.batch)
+    facts: dict[str, str] = {}
+
+    def batches() -> "Iterator[NDArray[np.uint8]]":
+        yield from samples.batches
+        facts["resized"] = samples.resized()
+
+    count = 0 if isinstance(source, Path) else len(source)  # a folder is counted while it is read
+    scores = _score(config, counted(batches(), count, view, "score"), pack, home, facts)
+    return scores, samples.intake.facts()["left_out"]
+
+
+def _score_generator(config: "Config", file: Path, home: Path, view: View) -> "Scores":
     from degas_ray.gan import Frozen, generate, open_generator
 
     generator, meta = open_generator(file)
     count, bn = config.scores.samples, config.scores.bn
     if isinstance(generator, Frozen):
         bn = "running"
+    pack = _real(config, int(meta["resolution"]), home)
     batches = generate(generator, count, seed=config.seed, batch=config.scores.batch, bn=bn)
-    return counted(batches, count, view, "score"), int(meta["resolution"]), {"bn": bn, "checkpoint": _kept(meta)}
+    return _score(config, counted(batches, count, view, "score"), pack, home, {"bn": bn, "checkpoint": _kept(meta)})
 
 
 def _kept(facts: Mapping[str, Any]) -> str:
@@ -113,13 +130,16 @@ def _kept(facts: Mapping[str, Any]) -> str:
     return str(meta.get("checkpoint", "last")) if isinstance(meta, Mapping) else "last"
 
 
-def _score(config: "Config", batches: "Batches", resolution: int | None, home: Path, facts: Mapping[str, str]) -> Any:
+def _real(config: "Config", resolution: int | None, home: Path) -> "Pack":
     from degas_ray.data import prepare, split
+
+    return split(prepare(config.dataset, home, **{**config.images(), "resolution": resolution}))[0]
+
+
+def _score(config: "Config", batches: "Batches", pack: "Pack", home: Path, facts: Mapping[str, str]) -> "Scores":
     from degas_ray.precision import settled
     from degas_ray.scores import load_extractor, reference_statistics, score, second_judge
 
-    whole = prepare(config.dataset, home, resolution=resolution, data_dir=config.data_dir, limit=config.limit)
-    pack, _ = split(whole)
     settings, cache = settled(config, home).scores, home / "cache"
     extractor = load_extractor(
         settings.extractor, cache, settings.weights, precision=settings.precision, resizer=settings.resizer

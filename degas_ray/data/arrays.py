@@ -1,6 +1,7 @@
 """Data sets that come as arrays in files: Fashion-MNIST, CIFAR-10, STL-10. Read as they are or in their archive."""
 
 import gzip
+import hashlib
 import io
 import tarfile
 import zlib
@@ -12,8 +13,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from degas_ray.data.images import Skips, resize
-from degas_ray.data.originals import READ_ROWS, Originals
+from degas_ray.data.images import resize
+from degas_ray.data.intake import Intake
+from degas_ray.data.originals import READ_ROWS, Originals, Positions, draw
 from degas_ray.data.packs import Chunk, Images, Labels
 from degas_ray.data.pickled import PickleFormatError, read_pickle
 from degas_ray.errors import DataError
@@ -22,18 +24,33 @@ FASHION_CLASSES = (
     "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_ParseBatch = Callable[[Path, str], tuple[Images, Labels]]
+_ParseBatch = Callable[[Path, str], tuple[Images, Labels, str]]
+# What was published, so that another data set under the same names or a part of one is noticed. The MD5 sums are those
+# of the unpacked files: CIFAR-10's and STL-10's as torchvision has them, Fashion-MNIST's of Debian's package.
+_FASHION_IMAGES, _CIFAR_IMAGES, _STL_IMAGES = 60_000, 50_000, {"train_X.bin": 5_000, "unlabeled_X.bin": 100_000}
+_MD5 = {
+    "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+    "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "train_X.bin": "918c2871b30a85fa023e0c44e0bee87f",
+    "unlabeled_X.bin": "5242ba1fed5e4be9e1e742405eb56ca4",
+}
 _BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 _MAX_BATCH_BYTES = 1 << 28  # a CIFAR-10 batch has 31 MB
 _STL_BYTES = 3 * 96 * 96
 _BROKEN = (OSError, EOFError, zlib.error, tarfile.TarError)  # what a damaged file or archive raises
 
 
-def open_fashion_mnist(folder: Path) -> Originals:
+def open_fashion_mnist(folder: Path, limit: int | None = None) -> Originals:
     """Read the training images of Fashion-MNIST from IDX files, packed with gzip or not.
 
     Args:
         folder: Holds the files, or torchvision's ``FashionMNIST/raw``.
+        limit: At most so many images, drawn so that each class keeps its share.
 
     Raises:
         DataError: A file is missing, or is not what its name says.
@@ -46,23 +63,33 @@ def open_fashion_mnist(folder: Path) -> Originals:
         count, height, width = _idx_shape(images, file, 3)
     with _unpacked(labels) as file:
         (labelled,) = _idx_shape(labels, file, 1)
+        data = _exactly(labels, file, labelled) if labelled == count else b""
+        if data:
+            _ends(labels, file)
     if (height, width) != (28, 28) or labelled != count or not count:
         raise DataError(
             f"{images} announces {count} images of {width}x{height}, {labels.name} {labelled} labels; "
             "expected images of 28x28 and as many labels"
         )
+    intake = Intake("fashion-mnist")
+    marks = np.frombuffer(data, np.uint8).astype(np.int64)
+    _expect_count(intake, "training images", count, _FASHION_IMAGES)
+    if count == _FASHION_IMAGES:
+        header = bytes([0, 0, 8, 1]) + count.to_bytes(4, "big")
+        _expect_md5(intake, labels, "train-labels-idx1-ubyte", header + data)
+    chosen = draw(count, limit, marks)
     return Originals(
         name="fashion-mnist",
         classes=FASHION_CLASSES,
-        count=count,
+        count=len(chosen),
         files=(images, labels),
-        read=partial(_read_fashion, images, labels, count),
+        read=partial(_read_fashion, images, marks, chosen, intake),
         conversion="28x28 on a black border to 32x32 (no pixel changed), resized from there, grey repeated to RGB",
-        skips=Skips("fashion-mnist"),
+        intake=intake,
     )
 
 
-def open_cifar10(folder: Path) -> Originals:
+def open_cifar10(folder: Path, limit: int | None = None) -> Originals:
     """Read CIFAR-10's five training batches, python or binary version, unpacked or as the downloaded archive.
 
     Raises:
@@ -75,19 +102,22 @@ def open_cifar10(folder: Path) -> Originals:
         if batches and missing:
             raise _missing("cifar10", folder, missing)
         if batches:
+            intake = Intake("cifar10")
+            labels = _check_cifar(batches, parse, intake)
+            chosen = draw(len(labels), limit, labels)
             return Originals(
                 name="cifar10",
                 classes=CIFAR_CLASSES,
-                count=sum(len(parse(file, name)[1]) for file, name in batches),
+                count=len(chosen),
                 files=tuple(dict.fromkeys(file for file, _ in batches)),
-                read=partial(_read_cifar, batches, parse),
+                read=partial(_read_cifar, batches, parse, chosen),
                 conversion="32x32 as they are, other sizes resized (bicubic, antialiased)",
-                skips=Skips("cifar10"),
+                intake=intake,
             )
     raise _missing("cifar10", folder, ["cifar-10-batches-py/data_batch_1 to data_batch_5", "cifar-10-python.tar.gz"])
 
 
-def open_stl10(folder: Path) -> Originals:
+def open_stl10(folder: Path, limit: int | None = None) -> Originals:
     """Read STL-10's training and unlabelled images (105,000), unpacked or as the downloaded archive.
 
     Only 5,000 of them have labels, so the pack has none.
@@ -102,15 +132,19 @@ def open_stl10(folder: Path) -> Originals:
         raise _missing("stl", folder, [*missing, "stl10_binary.tar.gz"] if len(missing) == 2 else missing)
     found = [(file, name) for file, name in zip(files, names, strict=True) if file is not None]
     counts = [_stl_count(file, name) for file, name in found]
+    intake = Intake("stl")
+    for (_, name), count in zip(found, counts, strict=True):
+        _expect_count(intake, f"images in {name}", count, _STL_IMAGES[name])
+    chosen = draw(sum(counts), limit)
     return Originals(
         name="stl",
         classes=(),
-        count=sum(counts),
+        count=len(chosen),
         files=tuple(dict.fromkeys(file for file, _ in found)),
-        read=partial(_read_stl, found, counts),
+        read=partial(_read_stl, found, counts, chosen, intake),
         conversion="96x96 resized (bicubic, antialiased)",
-        skips=Skips("stl"),
-    )  # fmt: skip
+        intake=intake,
+    )
 
 
 def _missing(source: str, folder: Path, wanted: list[str]) -> DataError:
@@ -196,18 +230,49 @@ def _idx_shape(path: Path, file: IO[bytes], dimensions: int) -> tuple[int, ...]:
     return tuple(np.frombuffer(_exactly(path, file, 4 * dimensions), ">u4").tolist())
 
 
-def _read_fashion(images: Path, labels: Path, count: int, resolution: int) -> Iterator[Chunk]:
-    with _unpacked(images) as pixels, _unpacked(labels) as marks:
-        _idx_shape(images, pixels, 3)
-        _idx_shape(labels, marks, 1)
+def _read_fashion(images: Path, marks: Labels, chosen: Positions, intake: Intake, resolution: int) -> Iterator[Chunk]:
+    count = len(marks)
+    with _unpacked(images) as pixels:
+        shape = _idx_shape(images, pixels, 3)
+        digest = _md5(bytes([0, 0, 8, 3]) + np.array(shape, ">u4").tobytes())
         for start in range(0, count, READ_ROWS):
             rows = min(READ_ROWS, count - start)
-            grey = np.frombuffer(_exactly(images, pixels, rows * 784), np.uint8).reshape(rows, 28, 28, 1)
-            framed = np.pad(grey, ((0, 0), (2, 2), (2, 2), (0, 0)))
-            label = np.frombuffer(_exactly(labels, marks, rows), np.uint8)
-            yield resize(framed, resolution), label.astype(np.int64)
+            data = _exactly(images, pixels, rows * 784)
+            digest.update(data)
+            mine = _within(chosen, start, rows)
+            if len(mine):
+                grey = np.frombuffer(data, np.uint8).reshape(rows, 28, 28, 1)[mine]
+                framed = np.pad(grey, ((0, 0), (2, 2), (2, 2), (0, 0)))
+                yield resize(framed, resolution), marks[start + mine]
         _ends(images, pixels)
-        _ends(labels, marks)
+    if count == _FASHION_IMAGES:
+        _expect_digest(intake, images, "train-images-idx3-ubyte", digest.hexdigest())
+
+
+def _within(chosen: Positions, start: int, rows: int) -> Positions:
+    """Return which of the rows from ``start`` are chosen, counted from there."""
+    return chosen[np.searchsorted(chosen, start) : np.searchsorted(chosen, start + rows)] - start
+
+
+def _md5(data: bytes = b"") -> Any:
+    return hashlib.md5(data, usedforsecurity=False)
+
+
+def _expect_count(intake: Intake, what: str, count: int, published: int) -> None:
+    if count != published:
+        intake.incomplete.append(f"{intake.source} has {published:,} {what}, and {count:,} are there")
+
+
+def _expect_md5(intake: Intake, path: Path, name: str, content: bytes) -> None:
+    _expect_digest(intake, path, name, _md5(content).hexdigest())
+
+
+def _expect_digest(intake: Intake, path: Path, name: str, digest: str) -> None:
+    if digest != _MD5[name]:
+        intake.incomplete.append(
+            f"{path}: the content of {name} is not what {intake.source} was published with (MD5 {digest}, expected "
+            f"{_MD5[name]}): another data set, or a damaged or repeated file"
+        )
 
 
 def _planes_to_pixels(planes: np.ndarray) -> Images:
@@ -215,13 +280,42 @@ def _planes_to_pixels(planes: np.ndarray) -> Images:
     return np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
 
 
-def _read_cifar(batches: list[tuple[Path, str]], parse: _ParseBatch, resolution: int) -> Iterator[Chunk]:
+def _check_cifar(batches: list[tuple[Path, str]], parse: _ParseBatch, intake: Intake) -> Labels:
+    """Return all labels; compare the batches with what was published."""
+    parts: list[Labels] = []
+    digests: dict[str, str] = {}
+    places = {name: path for path, name in batches}
     for path, name in batches:
-        images, labels = parse(path, name)
-        yield resize(images, resolution), labels
+        _, labels, digest = parse(path, name)
+        parts.append(labels)
+        if digest in digests:
+            intake.incomplete.append(f"{path}: {name} repeats {digests[digest]}")
+        digests[digest] = name
+    labels = np.concatenate(parts)
+    _expect_count(intake, "training images", len(labels), _CIFAR_IMAGES)
+    if len(labels) == _CIFAR_IMAGES:
+        for digest, name in digests.items():
+            if name in _MD5:  # the binary version's batches have no published sums
+                _expect_digest(intake, places[name], name, digest)
+        counts = np.bincount(labels, minlength=len(CIFAR_CLASSES))
+        if (counts != _CIFAR_IMAGES // len(CIFAR_CLASSES)).any():
+            intake.incomplete.append(f"cifar10 has 5,000 images of each class, and {counts.tolist()} are there")
+    return labels
 
 
-def _cifar_pickled(path: Path, name: str) -> tuple[Images, Labels]:
+def _read_cifar(
+    batches: list[tuple[Path, str]], parse: _ParseBatch, chosen: Positions, resolution: int
+) -> Iterator[Chunk]:
+    start = 0
+    for path, name in batches:
+        images, labels, _ = parse(path, name)
+        mine = _within(chosen, start, len(labels))
+        start += len(labels)
+        if len(mine):
+            yield resize(images[mine], resolution), labels[mine]
+
+
+def _cifar_pickled(path: Path, name: str) -> tuple[Images, Labels, str]:
     with _opened(path, name) as (file, size):
         if size > _MAX_BATCH_BYTES:
             raise DataError(f"{path}: {name} has {size:,} bytes; a CIFAR-10 batch has 31 million")
@@ -237,16 +331,19 @@ def _cifar_pickled(path: Path, name: str) -> tuple[Images, Labels]:
     labels: Any = fields.get("labels")
     whole = isinstance(data, np.ndarray) and isinstance(labels, list) and data.shape == (len(labels), 3072)
     if whole and all(type(label) is int and 0 <= label < len(CIFAR_CLASSES) for label in labels):
-        return _planes_to_pixels(data.reshape(-1, 3, 32, 32)), np.array(labels, dtype=np.int64)
+        pixels = _planes_to_pixels(data.reshape(-1, 3, 32, 32))
+        return pixels, np.array(labels, dtype=np.int64), _md5(content).hexdigest()
     raise DataError(f"{path}: {name} is not a CIFAR-10 batch; expected 'data' (uint8, N x 3072) and N 'labels' in 0..9")
 
 
-def _cifar_binary(path: Path, name: str) -> tuple[Images, Labels]:
+def _cifar_binary(path: Path, name: str) -> tuple[Images, Labels, str]:
     with _opened(path, name) as (file, size):
         if size % 3073 or not 0 < size <= _MAX_BATCH_BYTES:
             raise DataError(f"{path}: {name} has {size:,} bytes; expected a multiple of 3,073; download it again")
-        records = np.frombuffer(_exactly(path, file, size), np.uint8).reshape(-1, 3073)
-    return _planes_to_pixels(records[:, 1:].reshape(-1, 3, 32, 32)), records[:, 0].astype(np.int64)
+        content = _exactly(path, file, size)
+    records = np.frombuffer(content, np.uint8).reshape(-1, 3073)
+    pixels = _planes_to_pixels(records[:, 1:].reshape(-1, 3, 32, 32))
+    return pixels, records[:, 0].astype(np.int64), _md5(content).hexdigest()
 
 
 def _stl_count(path: Path, name: str) -> int:
@@ -258,14 +355,24 @@ def _stl_count(path: Path, name: str) -> int:
         return size // _STL_BYTES
 
 
-def _read_stl(files: list[tuple[Path, str]], counts: list[int], resolution: int) -> Iterator[Chunk]:
+def _read_stl(
+    files: list[tuple[Path, str]], counts: list[int], chosen: Positions, intake: Intake, resolution: int
+) -> Iterator[Chunk]:
+    before = 0
     for (path, name), count in zip(files, counts, strict=True):
+        digest = _md5()
         with _opened(path, name) as (file, _):
             for start in range(0, count, READ_ROWS):
                 rows = min(READ_ROWS, count - start)
-                data = np.frombuffer(_exactly(path, file, rows * _STL_BYTES), np.uint8)
-                pixels = data.reshape(rows, 3, 96, 96).transpose(0, 3, 2, 1)  # stored column by column
-                yield resize(pixels, resolution), None
+                data = _exactly(path, file, rows * _STL_BYTES)
+                digest.update(data)
+                mine = _within(chosen, before + start, rows)
+                if len(mine):
+                    columns = np.frombuffer(data, np.uint8).reshape(rows, 3, 96, 96)[mine]
+                    yield resize(columns.transpose(0, 3, 2, 1), resolution), None  # stored column by column
+        if count == _STL_IMAGES[name]:
+            _expect_digest(intake, path, name, digest.hexdigest())
+        before += count
 
 
 _CIFAR_VERSIONS = (

@@ -5,27 +5,29 @@ from functools import partial
 
 import numpy as np
 
-from degas_ray.data.images import Skips, resize
-from degas_ray.data.originals import READ_ROWS, Originals, spread
+from degas_ray.data.images import resize
+from degas_ray.data.intake import Intake
+from degas_ray.data.originals import READ_ROWS, Originals, Positions, draw
 from degas_ray.data.packs import Chunk
 from degas_ray.errors import DataError
 
 DIGITS = tuple("0123456789")
+_DIGITS = 1797  # images
 PHOTOS = ("china", "flower")
 _PHOTO_SIZE = (427, 640)  # rows and columns of both photographs
 _STRIDE = 12  # pixels between neighbouring crops: 3,366 of them at 32x32
 
 
-def open_digits() -> Originals:
+def open_digits(limit: int | None = None) -> Originals:
     """Return 1,797 scanned digits, grey, natively 8x8 with 17 levels."""
     return Originals(
         name="digits",
         classes=DIGITS,
-        count=1797,
+        count=_DIGITS if limit is None else min(limit, _DIGITS),
         files=(),
-        read=_read_digits,
+        read=partial(_read_digits, limit),
         conversion="17 grey levels spread over 0..255, resized from 8x8 (bicubic), grey repeated to RGB",
-        skips=Skips("digits"),
+        intake=Intake("digits"),
     )
 
 
@@ -41,27 +43,29 @@ def open_photos(limit: int | None, resolution: int) -> Originals:
             f"photographs; set a resolution up to {min(_PHOTO_SIZE) // 8 * 8}"
         )
     rows, columns = (1 + (length - resolution) // _STRIDE for length in _PHOTO_SIZE)
-    chosen = spread(len(PHOTOS) * rows * columns, limit)
+    cells = rows * columns
+    chosen = draw(len(PHOTOS) * cells, limit, np.repeat(np.arange(len(PHOTOS)), cells))
     return Originals(
         name="photos",
         classes=PHOTOS,
         count=len(chosen),
         files=(),
-        read=partial(_read_photos, np.array(chosen), rows, columns),
+        read=partial(_read_photos, chosen, rows, columns),
         conversion=f"crops every {_STRIDE} pixels, unscaled",
-        skips=Skips("photos"),
+        intake=Intake("photos"),
     )
 
 
-def _read_digits(resolution: int) -> Iterator[Chunk]:
+def _read_digits(limit: int | None, resolution: int) -> Iterator[Chunk]:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]  # [1797, 8, 8, 1]
-    yield resize(grey, resolution), digits.target.astype(np.int64)
+    chosen = draw(_DIGITS, limit, digits.target)
+    yield resize(grey[chosen], resolution), digits.target[chosen].astype(np.int64)
 
 
-def _read_photos(chosen: np.ndarray, rows: int, columns: int, resolution: int) -> Iterator[Chunk]:
+def _read_photos(chosen: Positions, rows: int, columns: int, resolution: int) -> Iterator[Chunk]:
     from sklearn.datasets import load_sample_image
 
     windows = [

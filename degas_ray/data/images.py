@@ -1,5 +1,6 @@
-"""One way to bring any image to the pack's form: upright, RGB, largest centred square, resized with antialiasing."""
+"""One way from a file to pixels: upright, sRGB, largest centred square, resized with antialiasing."""
 
+import functools
 import io
 import os
 import struct
@@ -7,69 +8,46 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from typing import IO, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from degas_ray.data.intake import UNREADABLE, Intake
+from degas_ray.data.kinds import HEAD, kind_of, why_unread
 from degas_ray.data.packs import Chunk, Images, Labels
-from degas_ray.errors import DataError, DegasWarning
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit against decompression bombs
-MAX_UNREADABLE = 0.05  # share of files that may be unreadable before the source counts as broken
 _CHUNK = 256  # decoded images held at a time
-_NAMED = 20  # unreadable files that are named
 
 # Everything that Pillow's decoders raise for bytes that are not the image they claim to be.
-_DECODER_ERRORS = (
+DECODER_ERRORS = (
     OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, AttributeError, OverflowError,
     ZeroDivisionError, MemoryError, NotImplementedError, RuntimeError, struct.error, zlib.error,
-    Image.DecompressionBombError,
+    Image.DecompressionBombError, ImageCms.PyCMSError,
 )  # fmt: skip
+# Formats that are no pixels, or that Pillow hands to another program.
+_NOT_OPENED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"})
+# TIFF's tags, and values of theirs.
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_WHITE_IS_ZERO, _SIGNED = 0, 2
 
 _Item = TypeVar("_Item")
 
 
+@dataclass(frozen=True)
+class _Decoded:
+    pixels: Images
+    size: tuple[int, int]
+    odd_profile: bool
+
+
 class UnreadableError(Exception):
     """One image that cannot be decoded; its text is the reason."""
-
-
-@dataclass
-class Skips:
-    """Unreadable images of one source: how many, and the first of them by name.
-
-    Args:
-        source: Named in the error.
-    """
-
-    source: str
-    seen: int = 0
-    count: int = 0
-    named: list[str] = field(default_factory=list)
-
-    def add(self, name: str, reason: str) -> None:
-        """Note one unreadable image."""
-        self.count += 1
-        if len(self.named) < _NAMED:
-            self.named.append(f"{name}: {reason}")
-
-    def finish(self) -> None:
-        """Warn of skipped images, once all have been seen.
-
-        Raises:
-            DataError: More than 5 % were unreadable.
-        """
-        if not self.count:
-            return
-        head = f"{self.count} of {self.seen} images of {self.source} cannot be read"
-        names = "\n".join(f"  {name}" for name in self.named)
-        more = f"\n  and {self.count - len(self.named)} more" if self.count > len(self.named) else ""
-        if self.count > MAX_UNREADABLE * self.seen:
-            raise DataError(f"{head}, and at most 5 % may be; remove or repair them:\n{names}{more}")
-        warnings.warn(f"{head} and were skipped:\n{names}{more}", DegasWarning, stacklevel=2)
 
 
 def resize(images: Images, resolution: int) -> Images:
@@ -92,40 +70,58 @@ def resize(images: Images, resolution: int) -> Images:
     return np.repeat(images, 3, axis=3) if images.shape[3] == 1 else images
 
 
-def decode(file: bytes | IO[bytes], resolution: int) -> Images:
+def decode(file: bytes | IO[bytes], resolution: int | None) -> Images:
     """Decode one image file of any mode and size.
 
-    Grey, palette, 16-bit, CMYK and others become RGB; transparency is laid on white; EXIF orientation is applied.
+    Grey, palette, 16-bit, float, CMYK, Lab and others become 8-bit RGB; an embedded colour profile is
+    converted to sRGB; transparency is laid on white; EXIF orientation is applied. Of animations and of files with
+    pages, the first image is taken.
 
     Args:
         file: The encoded bytes, or an open file.
-        resolution: R.
+        resolution: R; None for the image's own size, uncropped.
 
     Returns:
-        uint8 ``[R, R, 3]``.
+        uint8 ``[R, R, 3]``, or ``[H, W, 3]``.
 
     Raises:
         UnreadableError: With the reason.
     """
+    return _decoded(file, resolution).pixels
+
+
+def _decoded(file: bytes | IO[bytes], resolution: int | None) -> _Decoded:
+    """Return the image as :func:`decode` does, with its own size and whether its colour profile had to be ignored."""
+    stream = io.BytesIO(file) if isinstance(file, bytes) else file
     try:
-        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as opened:
+        with Image.open(stream, formats=_formats()) as opened:
             width, height = opened.size
             if width * height > MAX_PIXELS:
                 raise UnreadableError(f"{width} x {height} pixels are more than the {MAX_PIXELS:,} allowed")
-            image = _rgb(ImageOps.exif_transpose(opened))
-    except _DECODER_ERRORS as error:
-        raise UnreadableError(str(error).partition("\n")[0] or type(error).__name__) from None
+            image, odd = _rgb(ImageOps.exif_transpose(opened), _grey_range(opened))
+    except DECODER_ERRORS as error:
+        reason = _not_read_here(stream) if isinstance(error, UnidentifiedImageError) else None
+        raise UnreadableError(reason or str(error).partition("\n")[0] or type(error).__name__) from None
+    if resolution is None:
+        return _Decoded(np.asarray(image), image.size, odd)
     side = min(image.size)
     left, top = ((length - side) // 2 for length in image.size)
     square = image.crop((left, top, left + side, top + side))  # resize(box=...) would look beyond the box
-    return np.asarray(square.resize((resolution, resolution), Image.Resampling.BICUBIC))
+    pixels = np.asarray(square.resize((resolution, resolution), Image.Resampling.BICUBIC))
+    return _Decoded(pixels, image.size, odd)
+
+
+def _not_read_here(stream: IO[bytes]) -> str | None:
+    """Return why bytes that are known to be an image are not read on this machine."""
+    stream.seek(0)
+    return why_unread(kind_of(stream.read(HEAD)))
 
 
 def decode_all(
     items: Iterable[_Item],
     load: Callable[[_Item], bytes | IO[bytes]],
     resolution: int,
-    skips: Skips,
+    intake: Intake,
     name: Callable[[_Item], str],
     label: Callable[[_Item], int] | None = None,
 ) -> Iterator[Chunk]:
@@ -135,18 +131,18 @@ def decode_all(
         items: Whatever names an image.
         load: Item to its encoded bytes or open file; raises UnreadableError or OSError.
         resolution: R.
-        skips: Takes the unreadable ones.
+        intake: Takes the unreadable ones.
         name: Item to the name that a person knows it by.
         label: Item to its label.
     """
 
-    def work(item: _Item) -> Images | UnreadableError:
+    def work(item: _Item) -> _Decoded | UnreadableError:
         try:
             file = load(item)
             if isinstance(file, bytes):
-                return decode(file, resolution)
+                return _decoded(file, resolution)
             with file:
-                return decode(file, resolution)
+                return _decoded(file, resolution)
         except OSError as error:
             return UnreadableError(error.strerror or str(error))
         except UnreadableError as error:
@@ -161,11 +157,13 @@ def decode_all(
                 results = list(pool.map(work, chunk))
             images, labels = [], []
             for item, result in zip(chunk, results, strict=True):
-                skips.seen += 1
+                intake.seen += 1
                 if isinstance(result, UnreadableError):
-                    skips.add(name(item), str(result))
+                    intake.leave(UNREADABLE, f"{name(item)}: {result}")
                     continue
-                images.append(result)
+                images.append(result.pixels)
+                intake.sizes[result.size] += 1
+                intake.odd_profiles += result.odd_profile
                 labels.append(-1 if label is None else label(item))
             if images:
                 yield np.stack(images), None if label is None else _int64(labels)
@@ -175,21 +173,78 @@ def _int64(labels: list[int]) -> Labels:
     return np.array(labels, dtype=np.int64)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB with its full range."""
-    if image.mode.startswith("I;16") or image.mode == "I":
-        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
-    if image.mode == "F":
-        raise UnreadableError("floating-point pixels have no known range; save the image with 8 or 16 bits")
-    if image.has_transparency_data:
+@functools.cache
+def _formats() -> list[str]:
+    """Return Pillow's names of the formats that are opened; HEIC is one of them where pillow-heif is installed."""
+    with suppress(ImportError):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+    Image.init()
+    return [name for name in Image.ID if name not in _NOT_OPENED]
+
+
+def _rgb(image: Image.Image, scale: tuple[int, bool]) -> tuple[Image.Image, bool]:
+    """Convert any mode to sRGB with its full range; also return whether an embedded profile could not be used."""
+    profile = image.info.get("icc_profile")
+    alpha = None
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        image = Image.fromarray(_eight_bits(np.asarray(image), *scale))
+    elif image.has_transparency_data:
         layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("RGB")
-    return image.convert("RGB")
+        alpha = layer.getchannel("A")
+        if image.mode != "L":
+            image = image.convert("LA").convert("L") if image.mode in ("LA", "La") else layer
+    mode = _COLOURS.get(image.mode, "RGB")
+    image = image.convert(mode)
+    to_srgb, usable = _to_srgb(profile, mode)
+    coloured = image.convert("RGB") if to_srgb is None else ImageCms.applyTransform(image, to_srgb)
+    assert coloured is not None
+    if alpha is not None:
+        coloured.putalpha(alpha)
+        coloured = Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured).convert("RGB")
+    return coloured, not usable
 
 
-def _eight_bits(values: np.ndarray) -> Images:
-    """Scale 16-bit grey to 8 bits: 65,535 becomes 255."""
-    if values.min() < 0 or values.max() > 65_535:
+_COLOURS = {"1": "L", "L": "L", "CMYK": "CMYK", "LAB": "LAB"}  # modes that a profile may describe besides RGB
+
+
+@functools.lru_cache(maxsize=64)
+def _to_srgb(profile: bytes | None, mode: str) -> tuple[ImageCms.ImageCmsTransform | None, bool]:
+    """Return the way from an embedded profile to sRGB, None for none, and whether the profile is usable."""
+    if not profile and mode != "LAB":
+        return None, True
+    srgb = ImageCms.createProfile("sRGB")
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile)) if profile else ImageCms.createProfile("LAB")
+        transform = ImageCms.buildTransform(source, srgb, mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):  # damaged, or of another kind of colours than the pixels
+        return None, False
+    if mode == "RGB":  # most profiles are sRGB's own, and change nothing
+        cube = np.stack(np.meshgrid(*[np.arange(0, 256, 15, dtype=np.uint8)] * 3), axis=-1).reshape(1, -1, 3)
+        changed = np.asarray(ImageCms.applyTransform(Image.fromarray(cube), transform)).astype(int)
+        if np.abs(changed - cube).max() <= 1:
+            return None, True
+    return transform, True
+
+
+def _grey_range(image: Image.Image) -> tuple[int, bool]:
+    """Return which value is the brightest of a grey image of more than 8 bits, and whether 0 is white."""
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(_BITS, (16,))  # bits of a sample
+    signed = tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED
+    top = 4095 if bits[0] == 12 else 32_767 if signed and bits[0] == 16 else 65_535
+    return top, tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
+def _eight_bits(values: np.ndarray, top: int, inverted: bool) -> Images:
+    """Scale grey of more than 8 bits to 8: integers from 0..top, floating point from 0..1."""
+    if values.dtype.kind == "f":
+        if not (values.min() >= 0 and values.max() <= 1):  # also where there is a NaN
+            raise UnreadableError("floating-point pixels outside 0..1 have no known range; save it with 8 or 16 bits")
+        grey: Images = np.rint(values * 255).astype(np.uint8)
+    elif values.min() < 0 or values.max() > 65_535:
         raise UnreadableError("32-bit pixels outside 0..65535 have no known range; save the image with 8 or 16 bits")
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    else:
+        grey = ((values.astype(np.uint32) * 255 + top // 2) // top).clip(0, 255).astype(np.uint8)
+    return np.subtract(255, grey, dtype=np.uint8) if inverted else grey

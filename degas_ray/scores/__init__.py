@@ -4,7 +4,7 @@ from degas_ray.scores.classifier import Classifier
 from degas_ray.scores.extractors import EXTRACTORS, Extractor, Features, load_extractor
 from degas_ray.scores.floor import floor
 from degas_ray.scores.frechet import frechet_distance, moments
-from degas_ray.scores.images import image_batches
+from degas_ray.scores.images import image_batches, open_samples
 from degas_ray.scores.inception_score import inception_score
 from degas_ray.scores.pairs import kernel_distance
 from degas_ray.scores.protocol import Protocol, comparable, differences, require_comparable
@@ -35,6 +35,7 @@ __all__ = [
     "kernel_distance",
     "load_extractor",
     "moments",
+    "open_samples",
     "reference_statistics",
     "require_comparable",
     "score",

@@ -1,28 +1,23 @@
 """Images to score, in batches of one size: from a pack, a folder of files or an array."""
 
 import hashlib
-import struct
-import zlib
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from degas_ray.data import Pack, open_pack
-from degas_ray.errors import DataError, InputError
+from degas_ray.data.folders import image_files, open_folder
+from degas_ray.data.images import UnreadableError, decode, resize
+from degas_ray.data.intake import Intake
+from degas_ray.errors import DataError, DegasWarning, InputError
 
 Images = npt.NDArray[np.uint8]
 ImageSource = Pack | Path | Images
-# What Pillow's decoders raise for bytes that are not the image they claim to be.
-_DECODER_ERRORS = (
-    OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, struct.error, zlib.error,
-    Image.DecompressionBombError,
-)  # fmt: skip
-SUFFIXES = frozenset({".bmp", ".jpg", ".jpeg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
 class ImageSet(Protocol):
@@ -40,8 +35,7 @@ class ImageSet(Protocol):
 def image_set(source: ImageSource) -> ImageSet:
     """Open a pack (or the path of one), a folder of image files, or an array of images.
 
-    A folder is read as clean-fid reads it: all image files below it, in the order of their paths, converted to RGB at
-    their own size.
+    The files of a folder are those that packing takes, read as packing reads them, but at their own size and uncropped.
 
     Raises:
         DataError: A path that is neither, or a folder without images.
@@ -50,7 +44,9 @@ def image_set(source: ImageSource) -> ImageSet:
     if isinstance(source, Path):
         if not source.is_dir():
             return _Pack(open_pack(source))
-        return _Folder(source, tuple(image_files(source)))
+        files, intake = image_files(source)
+        intake.finish()
+        return _Folder(source, tuple(files))
     if isinstance(source, Pack):
         return _Pack(source)
     if source.dtype != np.uint8 or source.ndim != 4 or source.shape[3] != 3:
@@ -70,22 +66,80 @@ def image_batches(source: ImageSource, batch: int = 100) -> Iterator[Images]:
     return read_batches(images, np.arange(len(images)), batch)
 
 
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Images to score, all brought to the resolution of the real ones in the way that packs are made.
+
+    Args:
+        batches: uint8 ``[B, R, R, 3]``; may be used once.
+        intake: What was left out, and the sizes that there were; complete once all batches are read.
+        resolution: R.
+    """
+
+    batches: Iterator[Images]
+    intake: Intake
+    resolution: int
+
+    def resized(self) -> str:
+        """Return which sizes were changed, such as ``64x64 to 32x32``; empty where none was."""
+        square = (self.resolution, self.resolution)
+        sizes = [f"{width}x{height}" for width, height in sorted(self.intake.sizes) if (width, height) != square]
+        if not sizes:
+            return ""
+        shown = ", ".join(sizes[:3]) + (f" and {len(sizes) - 3} other sizes" if len(sizes) > 3 else "")
+        return f"{shown} to {self.resolution}x{self.resolution}"
+
+
+def open_samples(source: Pack | Path, resolution: int, batch: int = 100) -> Samples:
+    """Open a pack or a folder of image files for scoring against real images of a resolution.
+
+    Images of another size are cropped and resized as packing does it, and a warning says so.
+
+    Raises:
+        DataError: A folder without images, or of which more than 5 % cannot be read.
+    """
+    if isinstance(source, Path):
+        originals = open_folder(source, None)
+        chunks = (images for images, _ in originals.read(resolution))
+        samples = Samples(_rebatched(chunks, batch), originals.intake, resolution)
+    else:
+        intake = Intake(source.name)
+        intake.sizes[source.resolution, source.resolution] = len(source)
+        samples = Samples((resize(images, resolution) for images in image_batches(source, batch)), intake, resolution)
+    return Samples(_said(samples), samples.intake, resolution)
+
+
+def _said(samples: Samples) -> Iterator[Images]:
+    """Yield the images, then warn of what was left out or resized."""
+    yield from samples.batches
+    samples.intake.finish()
+    if resized := samples.resized():
+        warnings.warn(
+            f"the images of {samples.intake.source} were resized from {resized}, as packs are made, so "
+            "the score's protocol is another one; --resolution sets the size of the real images",
+            DegasWarning,
+            stacklevel=2,
+        )
+
+
+def _rebatched(chunks: Iterable[Images], batch: int) -> Iterator[Images]:
+    """Yield the same images in the same order, ``batch`` at a time."""
+    kept: list[Images] = []
+    for images in chunks:
+        kept.append(images)
+        if sum(map(len, kept)) >= batch:
+            whole = np.concatenate(kept)
+            last = len(whole) // batch * batch
+            yield from (whole[start : start + batch] for start in range(0, last, batch))
+            kept = [whole[last:]] if last < len(whole) else []
+    if kept:
+        yield np.concatenate(kept)
+
+
 def read_batches(images: ImageSet, chosen: npt.NDArray[np.int64], batch: int) -> Iterator[Images]:
     """Yield the chosen images in their order, at most ``batch`` at a time."""
     for start in range(0, len(chosen), batch):
         yield from images.read(chosen[start : start + batch])
-
-
-def image_files(folder: Path) -> list[Path]:
-    """Return the image files in and below a folder, in the order of their paths.
-
-    Raises:
-        DataError: There are none.
-    """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not files:
-        raise DataError(f"{folder} has no image in it; expected files such as 0001.png ({', '.join(sorted(SUFFIXES))})")
-    return files
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,8 +204,8 @@ def _bytes(path: Path) -> bytes:
 
 def _decoded(path: Path) -> Images:
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except _DECODER_ERRORS as error:
-        reason = str(error) or type(error).__name__
+        with open(path, "rb") as file:
+            return decode(file, None)
+    except (OSError, UnreadableError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{path} cannot be read as an image: {reason}; repair it or remove it") from None

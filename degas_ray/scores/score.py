@@ -133,7 +133,8 @@ def score(
         reference: The real images' statistics.
         splits: Of the inception score.
         seed: Of the samples; recorded, and it shuffles the images over the splits.
-        protocol: ``bn`` and ``checkpoint`` of the samples, where they are known.
+        protocol: ``bn`` and ``checkpoint`` of the samples, where they are known, and ``resized``, where images from
+            elsewhere were; read after the last batch, so what reads them may still add to it.
         second: Sees the same images; None to leave it out.
 
     Raises:
@@ -145,11 +146,11 @@ def score(
         raise InputError(
             f"the real images were measured by {theirs}, the samples by {ours}; use one extractor for both"
         )
-    known = {"bn": "unknown", "checkpoint": "unknown", **(protocol or {})}
-    if len(known) > 2:
-        raise InputError(f"protocol: got {', '.join(known)}; only bn and checkpoint are not known here already")
     watcher = second.watch() if second is not None else None
     features = extract(_seen_by(watcher, batches), extractor)
+    known = {"bn": "unknown", "checkpoint": "unknown", "resized": "", **(protocol or {})}
+    if len(known) > 3:
+        raise InputError(f"protocol: got {', '.join(known)}; only bn, checkpoint and resized are not known here")
     is_mean, is_std = _inception_score(features.logits, splits, seed)
     fake = features.features.to(extractor.device)
     fake_within = within(fake)
@@ -167,7 +168,7 @@ def score(
         protocol=Protocol(
             extractor=extractor.name,
             weights_hash=extractor.weights_hash,
-            resizer=extractor.resizer,
+            resizer=extractor.resizer + (f" after {known['resized']}" if known["resized"] else ""),
             n_fake=len(features),
             n_real=len(reference),
             splits=splits,

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -11,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from degas_ray.config import Config, dump, flatten, stored_config
-from degas_ray.data import Pack, prepare, split
-from degas_ray.errors import DegasError, InputError
+from degas_ray.data import Pack, doubts, prepare, quality, split
+from degas_ray.errors import DegasError, DegasWarning, InputError
 from degas_ray.loop import Progress, ShouldStop
 from degas_ray.precision import settled, words
 from degas_ray.study import summary
@@ -162,11 +163,11 @@ def prepare_study(config: Config | None, folder: StudyFolder, on_event: OnEvent)
         config = stored_config(state, folder.file)
     config = settled(config, folder.home, threads_of(config))
     find_extractor(config.scores, folder.home)  # before images are fetched for nothing
-    whole = prepare(
-        config.dataset, folder.home, resolution=config.resolution, data_dir=config.data_dir, limit=config.limit
-    )
-    pack, _ = split(whole)
+    pack, _ = split(prepare(config.dataset, folder.home, **config.images()))
     _check(config, pack, state)
+    if state is None and (against := doubts(pack, quality(pack))):
+        listed = "\n".join(f"  {doubt}" for doubt in against)
+        warnings.warn(f"{config.dataset} may not be worth training on:\n{listed}", DegasWarning, stacklevel=2)
     # Workers find the real images' statistics and the second judge in the cache: trained by the first of them, the
     # classifier would hold up the others, and its time would count as a trial's.
     judge(config.scores, pack, folder.home)

@@ -257,9 +257,7 @@ def _alone(
     config = settled(config, home)
     if role == "train":
         find_extractor(config.scores, home)  # before images are fetched for nothing
-    pack, _ = split(
-        prepare(config.dataset, home, resolution=config.resolution, data_dir=config.data_dir, limit=config.limit)
-    )
+    pack, _ = split(prepare(config.dataset, home, **config.images()))
     if role == "train":
         if config.full.supervised and pack.labels is None:
             raise InputError(f"full.supervised: {config.dataset} has no labels; leave --supervised out")

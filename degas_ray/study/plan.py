@@ -131,11 +131,11 @@ def _open(config: Config, home: Path, scratch: Path) -> tuple[Pack, int | None, 
         if folder is None:
             pack = _stand_in(scratch, config.resolution or source.resolution, limit)
             return pack, _least(source.size, config.limit), "to be downloaded"
-    pack, _ = split(prepare(config.dataset, scratch, resolution=config.resolution, data_dir=folder, limit=limit))
+    pack, _ = split(prepare(config.dataset, scratch, **{**config.images(), "data_dir": folder, "limit": limit}))
     assert source is not None, "prepare refuses unknown sources"
     size = source.size
     if source.local:
-        size = source.open(Path(argument).expanduser(), None, pack.resolution).count
+        size = source.open(Path(argument).expanduser(), None, pack.resolution, config.split).count
     return pack, _least(size, config.limit), "ready"
 
 

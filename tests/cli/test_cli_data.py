@@ -1,6 +1,7 @@
 """``degas-ray data`` on the embedded digits and on folders."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -102,3 +103,65 @@ def test_wrong_input_is_a_sentence_and_writes_nothing(args: list[str], part: str
     assert result.stderr.startswith("Error: ")
     assert part in result.stderr
     assert not home.exists()
+
+
+def test_a_folder_with_everything_at_once_is_accounted_for(tmp_path: Path) -> None:
+    """Every file is packed or named: side files, links, modes, sizes, odd suffixes, splits, strays, a pipe."""
+    folder = tmp_path / "pictures"
+    rng = np.random.default_rng(0)
+
+    def picture(mode: str = "RGB", size: tuple[int, int] = (20, 20)) -> Image.Image:
+        return Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).convert(mode)
+
+    for split, count in (("train", 6), ("test", 2)):
+        for name in ("cat", "dog"):
+            (folder / "wrapped" / split / name).mkdir(parents=True)
+            for index in range(count):
+                mode = ("RGB", "L", "RGBA", "P", "CMYK", "1")[index]
+                kind = "jpg" if mode == "CMYK" else "png"
+                picture(mode, (20 + index, 30)).save(folder / "wrapped" / split / name / f"{index}.{kind}")
+    train = folder / "wrapped/train"
+    Image.fromarray(np.full((16, 16), 9000, np.uint16)).save(train / "cat/deep.png")
+    picture().save(train / "cat/no-suffix", "PNG")
+    picture().save(train / "preview.png")
+    (train / "cat/._0.png").write_bytes(b"\0\5\x16\7")
+    (folder / "Thumbs.db").write_bytes(b"\0")
+    (folder / "labels.csv").write_text("a,b\n")
+    (train / "dog/loop").symlink_to("..")
+    (train / "dog/dead.png").symlink_to("nowhere.png")
+    (tmp_path / "store").mkdir()
+    picture().save(tmp_path / "store/1.png")
+    (train / "dog/link.png").symlink_to(tmp_path / "store/1.png")
+    os.mkfifo(train / "dog/pipe.png")
+
+    result = run("data", "check", f"folder:{folder}", "--resolution", "16", "--home", tmp_path / "home", "--json")
+    facts = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert (facts["images"], facts["faults"]) == (6 + 6 + 3, [])
+    assert {reason: entry["count"] for reason, entry in facts["left_out"].items()} == {
+        "hidden files and side files": 2,
+        "files that are no images": 1,
+        "images of other splits": 4,
+        "images beside the class folders": 1,
+        "links to folders that are read already": 1,
+        "links that lead nowhere": 1,
+        "not regular files": 1,
+    }
+    assert "train is taken; --split names another, or all" in result.stderr
+    text = run("data", "check", f"folder:{folder}", "--resolution", "16", "--home", tmp_path / "home").stdout
+    assert "1 link to a folder that is read already: wrapped/train/dog/loop" in text
+    assert "1 file that is not regular: wrapped/train/dog/pipe.png" in text
+    assert "there are 15 images, and scores compare with 1,000" in text
+    other = run("data", "show", f"folder:{folder}", "--split", "test", "--home", tmp_path / "home").stdout
+    assert "classes      cat 2, dog 2" in other
+
+
+def test_part_of_a_known_set_is_refused_unless_it_is_allowed(tmp_path: Path) -> None:
+    (tmp_path / "img_align_celeba").mkdir()
+    Image.fromarray(np.zeros((218, 178, 3), np.uint8)).save(tmp_path / "img_align_celeba/000001.jpg")
+    args = ("data", "prepare", "celeba", "--data-dir", tmp_path, "--home", tmp_path / "home")
+    refused = run(*args)
+    assert refused.exit_code == 2
+    assert "celeba has 202,599 images, and 1 are there" in refused.stderr
+    assert "--allow-incomplete" in refused.stderr
+    assert "incomplete   celeba has 202,599 images" in run(*args, "--allow-incomplete").stdout

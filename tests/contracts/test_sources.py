@@ -26,7 +26,8 @@ def home(tmp_path: Path) -> Path:
 
 
 def make(case: Case, home: Path, **options: object) -> Pack:
-    return prepare(case.source, home, data_dir=case.data_dir, **options)  # type: ignore[arg-type]
+    """Prepare a small sample, which is less than what was published."""
+    return prepare(case.source, home, data_dir=case.data_dir, allow_incomplete=True, **options)  # type: ignore[arg-type]
 
 
 def test_pack_has_the_promised_form(case: Case, home: Path) -> None:

@@ -57,7 +57,7 @@ def test_mixed_sizes_and_modes_come_as_clean_fid_reads_them(tmp_path: Path) -> N
 def test_what_cannot_be_scored_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent"):
         image_batches(tmp_path / "absent")
-    with pytest.raises(DataError, match=r"has no image in it; expected files such as 0001\.png"):
+    with pytest.raises(DataError, match=r"no image below .*; expected files such as a\.png"):
         image_batches(tmp_path)
     with pytest.raises(InputError, match=r"got images float64 \[2, 16, 16, 3\], expected uint8"):
         image_batches(noise(2) / 255)

@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
+from PIL import Image
 from tiny_study import Notes, tiny_config
 
 from degas_ray.config import Config
 from degas_ray.data import prepare
-from degas_ray.errors import InputError
+from degas_ray.errors import DegasWarning, InputError
 from degas_ray.study import opened, run, run_study
 from degas_ray.study.attempt import Context
 from degas_ray.study.events import Event, OnEvent
@@ -41,6 +43,16 @@ def test_a_name_that_is_taken_while_images_are_prepared_is_not_used_twice(
         run_study(tiny_config(), tmp_path, name="mine")
     for name in ("digits-1", "mine"):
         assert opened.read_json(StudyFolder(tmp_path, name).file) == OTHERS
+
+
+def test_a_set_that_is_not_worth_training_on_is_warned_of(tmp_path: Path) -> None:
+    images = np.repeat(np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8), 2, axis=0)
+    (tmp_path / "d").mkdir()
+    for index, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"d/{index}.png")
+    config = tiny_config(dataset=f"folder:{tmp_path / 'd'}", resolution=8, limit=None)
+    with pytest.warns(DegasWarning, match=r"(?s)may not be worth training on:.*40 of 80 images repeat.*are 80 images"):
+        opened.prepare_study(config, StudyFolder(tmp_path / "home", "s"))
 
 
 def open_tiny(home: Path, on_event: Any, **settings: Any) -> Opened:
