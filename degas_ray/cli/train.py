@@ -79,7 +79,7 @@ def _shares(ctx: click.Context, param: click.Parameter, value: str | None) -> li
     help="Take --latent-dim as that for 32x32 and scale it by the resolution: 128 becomes 192 at 48x48.",
 )
 @click.option("--batch", type=int, metavar="N", help="Real images a critic step.")
-@click.option("--framework", metavar="NAME", help="ctgan, wgan-gp, sngan, cagan or r3gan.  [default: ctgan]")
+@click.option("--framework", metavar="NAME", help="r3gan, ctgan, wgan-gp, sngan or cagan.  [default: r3gan]")
 @click.option("--preset", metavar="NAME", help="An original's own numbers, such as ctgan-paper.")
 @click.option("--supervised", is_flag=True, default=None, help="Condition on the labels.")
 @click.option(

@@ -28,9 +28,9 @@ from degas_ray.search.searcher import Searcher
 from degas_ray.space import Space, find_genotype
 from degas_ray.study.work import try_config
 
-GPU_RATE = 5.2e11
+GPU_RATE = 4.9e11
 """Multiply-adds a second: what the paper's 37 hours for its CIFAR-10 training on one TITAN X come to."""
-CPU_RATE = 2.8e10
+CPU_RATE = 2.7e10
 """Of two CPU cores: degas-cifar10 at width 32, 300 steps of the paper's kind in 245 s. Searches are reckoned at this
 rate everywhere: at their width a GPU waits for its kernels, and theirs took the paper's authors 28 hours."""
 BACKWARD = 3  # a forward pass with its backward pass, in forward passes

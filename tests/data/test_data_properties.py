@@ -25,9 +25,10 @@ def packed(source: str, made: Made, home: Path) -> Pack | None:
         try:
             return prepare(source, home, resolution=8, split=made.split)
         except DataError as error:
-            assert made.unreadable, error
-            assert "cannot be read, and at most 5 % may be" in str(error)
-            return None
+            refused = error
+    assert made.unreadable, refused
+    assert "cannot be read, and at most 5 % may be" in str(refused)
+    return None
 
 
 def accounted(pack: Pack, made: Made) -> None:
