@@ -20,7 +20,7 @@ from torch import nn
 
 from benchmarks.timing import report
 from degas_ray.config import TrainConfig
-from degas_ray.data import Pack, prepare
+from degas_ray.data import Pack, prepare, split
 from degas_ray.gan import FRAMEWORKS, build_generator, generate, train
 from degas_ray.scores import load_extractor, reference_statistics, score
 
@@ -80,7 +80,7 @@ def distance(generator: nn.Module, pack: Pack, cache: Path, seed: int) -> float:
 
 def measure(cell: Cell, home: Path) -> dict[str, Any]:
     """Train and score one cell."""
-    pack = prepare(cell.dataset, home, resolution=RESOLUTION)
+    pack, _ = split(prepare(cell.dataset, home, resolution=RESOLUTION))
     generator = build_generator(GENERATOR, cell.config, pack.resolution, seed=cell.seed)
     start = distance(generator, pack, home / "cache", cell.seed)
     began = time.process_time()
