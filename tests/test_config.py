@@ -16,7 +16,8 @@ def changed(config):
 def test_the_defaults_are_valid_and_read_back():
     config = resolve()
     labels = {"auxiliary_critic", "auxiliary_generator", "label_rate"}  # the classes have the paper's
-    differing = {f"{phase}.{key}" for phase in ("proxy", "full") for key in labels}
+    recipe = {"framework", "critic_steps", "batch", "generator_batch", "lr", "critic_lr", "decay", "ema", "steps"}
+    differing = {f"{phase}.{key}" for phase in ("proxy", "full") for key in labels | recipe}
     assert changed(config) == differing
     ours = {"paths", "cost", "cost_limit"}
     assert changed(resolve(sets=["search.paths=sampled"])) == differing | {f"search.{key}" for key in ours}
@@ -38,7 +39,7 @@ def test_layers_override_in_order(tmp_path):
 
 
 def test_part_of_the_full_training_keeps_its_own_defaults():
-    assert resolve(sets=["full.width=8"]).full.steps == Config().full.steps != Config().proxy.steps
+    assert resolve(sets=["full.width=8"]).full.steps == resolve().full.steps != resolve().proxy.steps
 
 
 def test_all_faults_come_at_once_by_dotted_path():

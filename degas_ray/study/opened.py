@@ -163,9 +163,10 @@ def prepare_study(config: Config | None, folder: StudyFolder, on_event: OnEvent)
         config = stored_config(state, folder.file)
     config = settled(config, folder.home, threads_of(config))
     find_extractor(config.scores, folder.home)  # before images are fetched for nothing
-    pack, _ = split(prepare(config.dataset, folder.home, **config.images()))
+    whole = prepare(config.dataset, folder.home, **config.images())
+    pack, _ = split(whole)
     _check(config, pack, state)
-    if state is None and (against := doubts(pack, quality(pack))):
+    if state is None and (against := doubts(whole, quality(whole))):
         listed = "\n".join(f"  {doubt}" for doubt in against)
         warnings.warn(f"{config.dataset} may not be worth training on:\n{listed}", DegasWarning, stacklevel=2)
     # Workers find the real images' statistics and the second judge in the cache: trained by the first of them, the

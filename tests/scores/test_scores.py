@@ -246,7 +246,7 @@ def test_too_few_samples_are_refused(tmp_path: Path) -> None:
         score([noise(5)], extractor, real, splits=2)
     with pytest.raises(InputError, match="10 splits need at least as many images, got 7"):
         score([noise(7)], extractor, real)
-    with pytest.raises(InputError, match="only bn and checkpoint are not known"):
+    with pytest.raises(InputError, match="only bn, checkpoint and resized are not known"):
         score([noise(20)], extractor, real, protocol={"n_fake": "9"})
 
 

@@ -24,7 +24,7 @@ from degas_ray.study.work import real_floor
 from degas_ray.tracking import open_tracking
 
 SETTINGS = {
-    "limit": 500,
+    "limit": 700,
     "study__strategy": "random",
     "study__trials": 2,
     "study__rerank": {"top": 0, "seeds": 1},
@@ -115,7 +115,7 @@ def test_floor_and_yardstick_were_measured_once_for_the_home(ended: Ended) -> No
     assert worth.resnet is not None
     assert worth.floor.fid < worth.resnet
     assert len(list((ended.home / "cache" / "yardsticks").glob("*.json"))) == 1
-    pack, config = prepare("digits", ended.home, limit=500), tiny_config(**SETTINGS)
+    pack, config = prepare("digits", ended.home, limit=700), tiny_config(**SETTINGS)
     assert real_floor(config.scores, pack, ended.home) == worth.floor
 
 

@@ -52,7 +52,7 @@ def test_a_set_that_is_not_worth_training_on_is_warned_of(tmp_path: Path) -> Non
         Image.fromarray(image).save(tmp_path / f"d/{index}.png")
     config = tiny_config(dataset=f"folder:{tmp_path / 'd'}", resolution=8, limit=None)
     with pytest.warns(DegasWarning, match=r"(?s)may not be worth training on:.*40 of 80 images repeat.*are 80 images"):
-        opened.prepare_study(config, StudyFolder(tmp_path / "home", "s"))
+        opened.prepare_study(config, StudyFolder(tmp_path / "home", "s"), lambda _event: None)
 
 
 def open_tiny(home: Path, on_event: Any, **settings: Any) -> Opened:
