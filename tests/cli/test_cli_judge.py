@@ -40,7 +40,7 @@ def test_too_few_images_are_refused_with_what_to_do(home: Path) -> None:
 
 def test_a_pack_is_scored_by_both_judges(home: Path) -> None:
     run("data", "prepare", "digits", "--limit", "300", "--home", home, "--quiet")
-    pack = next((home / "packs").glob("digits-*first300*.arrow"))
+    pack = next((home / "packs").glob("digits-*300*.arrow"))
     args = ["evaluate", pack, "--dataset", "digits", "--limit", "300", "--home", home]
     scores = json.loads(run(*args, "--json").stdout)
     second = scores["second"]
@@ -54,6 +54,6 @@ def test_a_pack_is_scored_by_both_judges(home: Path) -> None:
 
 def test_where_no_image_is_held_out_the_second_judge_says_so(home: Path) -> None:
     run("data", "prepare", "digits", "--limit", "40", "--home", home, "--quiet")
-    pack = next((home / "packs").glob("digits-*first40*.arrow"))
+    pack = next((home / "packs").glob("digits-*40*.arrow"))
     text = run("evaluate", pack, "--dataset", "digits", "--limit", "40", "--home", home, "--quiet").stdout
     assert "not measured: no held-out images" in text

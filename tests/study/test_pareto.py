@@ -6,6 +6,7 @@ from degas_ray.study.pareto import front, ranked
 from degas_ray.study.promote import on_front
 from degas_ray.study.store import Row
 from degas_ray.study.summary import leaderboard
+from degas_ray.study.worth import Worth
 
 points = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12)
 
@@ -47,6 +48,6 @@ def test_tables_name_the_trials_on_the_front() -> None:
     rows.append(Row(4, "pruned", {}, 4))
     several = on_front(rows, resolve(sets=["study.objectives=[fid,parameters]"]))
     assert several == {0, 1, 3}
-    told = {line["trial"]: line["outcome"] for line in leaderboard(rows, several)}
+    told = {line["trial"]: line["outcome"] for line in leaderboard(rows, Worth(), several)}
     assert (told["0"], told["2"], told["4"]) == ("completed (front)", "completed", "pruned")
     assert on_front(rows, resolve()) == frozenset()
