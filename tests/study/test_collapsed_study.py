@@ -13,7 +13,7 @@ from tiny_study import tiny_config
 from degas_ray.cli.arguments import find_generator
 from degas_ray.cli.main import main
 from degas_ray.config import dump
-from degas_ray.data import prepare
+from degas_ray.data import prepare, split
 from degas_ray.errors import InputError
 from degas_ray.space import Genotype
 from degas_ray.study import Event, load_study, run_study
@@ -115,7 +115,7 @@ def test_floor_and_yardstick_were_measured_once_for_the_home(ended: Ended) -> No
     assert worth.resnet is not None
     assert worth.floor.fid < worth.resnet
     assert len(list((ended.home / "cache" / "yardsticks").glob("*.json"))) == 1
-    pack, config = prepare("digits", ended.home, limit=700), tiny_config(**SETTINGS)
+    pack, config = split(prepare("digits", ended.home, limit=700))[0], tiny_config(**SETTINGS)
     assert real_floor(config.scores, pack, ended.home) == worth.floor
 
 
