@@ -18,6 +18,7 @@ import click
 import torch
 from torch import nn
 
+from benchmarks.kept import gather, insert
 from benchmarks.timing import report
 from degas_ray.config import TrainConfig
 from degas_ray.data import Pack, prepare, split
@@ -91,24 +92,6 @@ def measure(cell: Cell, home: Path) -> dict[str, Any]:
     return {**asdict(cell), **measured, "outcome": result.outcome, "cpu_seconds": round(seconds, 1)}
 
 
-def run(cells: list[Cell], home: Path, seconds: float | None) -> list[dict[str, Any]]:
-    """Return the results of ``cells``: those that are there, and new ones until ``seconds`` have gone by."""
-    began, rows = time.monotonic(), []
-    folder = home / "benchmarks" / "frameworks"
-    folder.mkdir(parents=True, exist_ok=True)
-    for cell in cells:
-        file = cell.file(folder)
-        if not file.exists() and (seconds is None or time.monotonic() - began < seconds):
-            row = measure(cell, home)
-            temporary = file.with_suffix(".tmp")
-            temporary.write_text(json.dumps(row), encoding="utf-8")
-            temporary.replace(file)
-            click.echo(f"{cell.dataset} {cell.framework} {cell.seed}: {row['start']} to {row['end']}", err=True)
-        if file.exists():
-            rows.append(json.loads(file.read_text(encoding="utf-8")))
-    return rows
-
-
 def markdown(rows: list[dict[str, Any]]) -> str:
     """Return the table: a line for each dataset and framework, its seeds side by side."""
     lines = [
@@ -135,22 +118,6 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def insert(table: str, file: Path, mark: str = "frameworks") -> None:
-    """Put a table between two marks in a file, in place of what is there.
-
-    Args:
-        table: Markdown.
-        file: Has the lines ``<!-- MARK: begin -->`` and ``<!-- MARK: end -->``.
-        mark: Whose table it is.
-    """
-    first, last = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
-    before, begin, rest = file.read_text(encoding="utf-8").partition(first)
-    _, end, after = rest.partition(last)
-    if not begin or not end:
-        raise click.UsageError(f"--into: {file} has no lines {first} and {last} to put the table between")
-    file.write_text(f"{before}{first}\n{table}\n{last}{after}", encoding="utf-8")
-
-
 @click.command()
 @click.option("--home", type=click.Path(path_type=Path), default=Path("degas-runs"), show_default=True)
 @click.option("--dataset", "datasets", multiple=True, type=click.Choice(list(SIZES)), help="Only these.")
@@ -171,9 +138,16 @@ def main(
     """Print each training's distance before and after."""
     torch.set_num_threads(threads)
     cells = list(all_cells(datasets or tuple(SIZES), frameworks or tuple(FRAMEWORKS), seeds))
-    rows = run(cells, home.absolute(), seconds)
+    home = home.absolute()
+    rows = gather(
+        cells,
+        lambda cell: cell.file(home / "benchmarks" / "frameworks"),
+        lambda cell, _: measure(cell, home),
+        lambda row: f"{row['dataset']} {row['framework']} {row['seed']}: {row['start']} to {row['end']}",
+        seconds,
+    )
     if into is not None:
-        insert(markdown(rows), into)
+        insert(markdown(rows), into, "frameworks")
     report(
         {
             "benchmark": "frameworks",

@@ -17,7 +17,7 @@ from typing import Any
 import click
 import torch
 
-from benchmarks.frameworks import insert
+from benchmarks.kept import gather, insert
 from benchmarks.timing import report
 from degas_ray.config import Config, ScoresConfig, resolve
 from degas_ray.data import Pack, prepare
@@ -98,24 +98,6 @@ def _scores(generator: torch.nn.Module, config: ScoresConfig, pack: Pack, home: 
     return {name: round(value, 4) for name, value in zip(NUMBERS, values, strict=True)}
 
 
-def run(cells: list[Cell], home: Path, threads: int, seconds: float | None) -> list[dict[str, Any]]:
-    """Return the results of ``cells``: those that are there, and new ones until ``seconds`` have gone by."""
-    began, rows = time.monotonic(), []
-    folder = home / "benchmarks" / "precision"
-    folder.mkdir(parents=True, exist_ok=True)
-    for cell in cells:
-        file = cell.file(folder, threads)
-        if not file.exists() and (seconds is None or time.monotonic() - began < seconds):
-            row = measure(cell, home)
-            temporary = file.with_suffix(".tmp")
-            temporary.write_text(json.dumps(row), encoding="utf-8")
-            temporary.replace(file)
-            click.echo(f"{cell.generator} {cell.precision} {cell.seed}: {row['distance']:,.1f}", err=True)
-        if file.exists():
-            rows.append(json.loads(file.read_text(encoding="utf-8")))
-    return rows
-
-
 def markdown(rows: list[dict[str, Any]], seeds: int) -> str:
     """Return the table: a line for each generator and seed, float32 beside bf16; then the means."""
     lines = [
@@ -168,7 +150,14 @@ def main(
     """Print distance, precision, recall and coverage of each training, float32 beside bf16."""
     torch.set_num_threads(threads)
     cells = list(all_cells(dataset, sets, generators or GENERATORS, seeds))
-    rows = run(cells, home.absolute(), threads, seconds)
+    home = home.absolute()
+    rows = gather(
+        cells,
+        lambda cell: cell.file(home / "benchmarks" / "precision", threads),
+        lambda cell, _: measure(cell, home),
+        lambda row: f"{row['generator']} {row['precision']} {row['seed']}: {row['distance']:,.1f}",
+        seconds,
+    )
     if into is not None:
         insert(markdown(rows, seeds), into, MARK)
     report(
@@ -176,7 +165,7 @@ def main(
             "benchmark": "precision",
             "dataset": dataset,
             "settings": sets,
-            "convolution": asdict(pace(home.absolute() / "cache", width=cells[0].config.full.width, threads=threads)),
+            "convolution": asdict(pace(home / "cache", width=cells[0].config.full.width, threads=threads)),
             "missing": len(cells) - len(rows),
             "rows": rows,
         }

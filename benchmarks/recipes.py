@@ -21,9 +21,10 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
+from benchmarks.kept import Row, gather, insert
 from benchmarks.timing import report
 from degas_ray.config import TrainConfig
-from degas_ray.data import Pack, prepare
+from degas_ray.data import Pack, prepare, split
 from degas_ray.gan import build_generator, generate, train
 from degas_ray.gan.trainer import Trainer
 from degas_ray.scores import Scores, load_extractor, reference_statistics, score
@@ -33,7 +34,6 @@ EXTRACTOR = "efficientnet-lite0"
 SAMPLES = 1000
 SEEDS = (0, 1)
 WARMUP, TIMED = 2, 9  # generator steps of each of two recipes
-BEGIN, END = "<!-- recipes: begin -->", "<!-- recipes: end -->"
 # Images, their size, and the steps of the first recipe whose CPU time is that of every training.
 PLACES: Mapping[str, tuple[str, int, int]] = {"16x16": ("digits", 16, 300), "32x32": ("fashion-mnist", 32, 120)}
 
@@ -135,11 +135,12 @@ def scored(generator: nn.Module, pack: Pack, cache: Path, seed: int) -> Scores:
     return score(generate(generator, SAMPLES, seed=seed), extractor, reference, seed=seed)
 
 
-def measure(cell: Cell, home: Path, steps: int | None) -> dict[str, Any]:
-    """Train and score one cell, for ``steps`` steps if another seed of the recipe has had so many."""
+def measure(cell: Cell, home: Path, before: list[Row]) -> Row:
+    """Train and score one cell, for as many steps as another seed of the recipe has had."""
     dataset, resolution, base = PLACES[cell.place]
-    pack = prepare(dataset, home, resolution=resolution)
-    steps = steps or steps_for(cell, pack, base)
+    pack, _ = split(prepare(dataset, home, resolution=resolution))
+    known = [row["steps"] for row in before if (row["place"], row["recipe"]) == (cell.place, cell.recipe)]
+    steps = known[0] if known else steps_for(cell, pack, base)
     config = cell.config(steps)
     generator = build_generator(GENERATOR, config, pack.resolution, seed=cell.seed)
     began = time.process_time()
@@ -151,26 +152,6 @@ def measure(cell: Cell, home: Path, steps: int | None) -> dict[str, Any]:
     settings = json.dumps(config.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
     done = {"steps": steps, "cpu_seconds": round(seconds, 1), "outcome": result.outcome, "settings": settings}
     return {**asdict(cell), "framework": config.framework, "dataset": dataset, **done, **numbers}
-
-
-def run(cells: list[Cell], home: Path, seconds: float | None) -> list[dict[str, Any]]:
-    """Return the results of ``cells``: those that are there, and new ones until ``seconds`` have gone by."""
-    began, rows = time.monotonic(), []
-    folder = home / "benchmarks" / "recipes"
-    folder.mkdir(parents=True, exist_ok=True)
-    for cell in cells:
-        file = cell.file(folder)
-        if not file.exists() and (seconds is None or time.monotonic() - began < seconds):
-            known = [row["steps"] for row in rows if (row["place"], row["recipe"]) == (cell.place, cell.recipe)]
-            row = measure(cell, home, next(iter(known), None))
-            temporary = file.with_suffix(".tmp")
-            temporary.write_text(json.dumps(row), encoding="utf-8")
-            temporary.replace(file)
-            told = f"{row['fid']:,.0f}, precision {row['precision']:.3f}, recall {row['recall']:.3f}"
-            click.echo(f"{cell.place} {cell.recipe} {cell.seed}: {row['steps']} steps, {told}", err=True)
-        if file.exists():
-            rows.append({**json.loads(file.read_text(encoding="utf-8")), "recipe": cell.recipe})
-    return rows
 
 
 def cells_of(places: tuple[str, ...], recipes: tuple[str, ...]) -> Iterator[Cell]:
@@ -215,15 +196,6 @@ def _mean(rows: list[dict[str, Any]], name: str) -> float:
     return statistics.fmean(row[name] for row in rows)
 
 
-def insert(table: str, file: Path) -> None:
-    """Put tables between the two marks in a file, in place of what is there."""
-    before, begin, rest = file.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise click.UsageError(f"--into: {file} has no lines {BEGIN} and {END} to put the tables between")
-    file.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
-
-
 @click.command()
 @click.option("--home", type=click.Path(path_type=Path), default=Path("degas-runs"), show_default=True)
 @click.option("--place", "places", multiple=True, type=click.Choice(list(PLACES)), help="Only these.")
@@ -242,9 +214,16 @@ def main(
     """Print what each recipe reaches."""
     torch.set_num_threads(1)
     cells = list(cells_of(places or tuple(PLACES), recipes or tuple(RECIPES)))
-    rows = run(cells, home.absolute(), seconds)
+    home = home.absolute()
+    rows = gather(
+        cells,
+        lambda cell: cell.file(home / "benchmarks" / "recipes"),
+        lambda cell, before: measure(cell, home, before),
+        lambda row: f"{row['place']} {row['recipe']} {row['seed']}: {row['steps']} steps, {row['fid']:,.0f}",
+        seconds,
+    )
     if into is not None:
-        insert(markdown(rows), into)
+        insert(markdown(rows), into, "recipes")
     if kept is not None:
         pq.write_table(pa.Table.from_pylist(rows), kept)
     click.echo(markdown(rows), err=True)

@@ -279,8 +279,8 @@ _ONE_STEP: dict[str, Any] = {**_STEADY, "critic_steps": 1, "batch": 32, "generat
 _R3GAN: dict[str, Any] = {**_FEW, "critic_steps": 1, "lr": 2e-3, "critic_lr": 2e-3}
 FRAMEWORK = "r3gan"  # of trainings where none is asked for; CT-GAN, which the paper has, is far behind it on a laptop
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
-    "16x16": {"r3gan": _R3GAN, "ctgan": _FEW, "wgan-gp": _ONE_STEP, "sngan": {}, "cagan": {}},
-    "32x32": {"r3gan": _R3GAN, "ctgan": _FEW, "wgan-gp": _ONE_STEP, "sngan": {}, "cagan": {}},
+    "16x16": {"r3gan": _R3GAN, "ctgan": _FEW, "wgan-gp": _ONE_STEP, "sngan": _ONE_STEP, "cagan": _ONE_STEP},
+    "32x32": {"r3gan": _R3GAN, "ctgan": _FEW, "wgan-gp": _ONE_STEP, "sngan": _ONE_STEP, "cagan": _ONE_STEP},
 }
 SMALL = 16  # the largest resolution that has the recipes for 16x16
 # Laid over the defaults for datasets at 32x32 and more (docs/method.md).

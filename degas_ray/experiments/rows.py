@@ -140,6 +140,22 @@ def read_rows(file: Path) -> list[Row]:
         raise InputError(f"{file} is not a file of an experiment's rows: {error}; restore it or remove it") from None
 
 
+def files_with_rows(folder: Path) -> list[Path]:
+    """Return a folder's files of experiments' rows, by name; tables of benchmarks beside them are none.
+
+    A file that is damaged is among them, so that reading it says so.
+    """
+    found = []
+    for file in sorted(folder.glob("*.parquet")):
+        try:
+            names = pq.read_schema(file).names
+        except (pa.ArrowException, OSError):
+            names = ["key", "kind"]
+        if {"key", "kind"} <= set(names):
+            found.append(file)
+    return found
+
+
 def write_rows(file: Path, rows: Iterable[Row], facts: Mapping[str, str]) -> None:
     """Write rows so that ``file`` is either the old one or the whole new one.
 

@@ -14,7 +14,7 @@ from degas_ray.errors import DivergedError, InputError
 from degas_ray.experiments import outcome
 from degas_ray.experiments.files import Experiment
 from degas_ray.experiments.plan import Member, Task, found_by, leaders, members_of, planned_trainings, tasks_of
-from degas_ray.experiments.rows import Row, finished, read_rows, write_rows
+from degas_ray.experiments.rows import Row, files_with_rows, finished, read_rows, write_rows
 from degas_ray.files import read_json, write_json
 from degas_ray.loop import OnProgress, Progress, ShouldStop
 from degas_ray.study import run_search, run_study, run_training
@@ -66,7 +66,7 @@ class _Run:
     def __init__(self, experiment: Experiment, home: Path, watch: Watch) -> None:
         self._experiment, self._home, self._watch = experiment, home, watch
         self._rows = read_rows(experiment.results)
-        others = (file for file in sorted(experiment.results.parent.glob("*.parquet")) if file != experiment.results)
+        others = (file for file in files_with_rows(experiment.results.parent) if file != experiment.results)
         self._elsewhere = [row for file in others for row in read_rows(file) if row.kind in ("search", "training")]
         self._members = list(members_of(experiment))
         to_find = sum(bool(member.key) for member in self._members)

@@ -153,7 +153,7 @@ def test_the_end_says_everything(calls: list[dict[str, Any]]) -> None:
         "1   diverged           –        –         –         –   01:05          –",
         "★ 2   completed    1,300.0",
         "distance: Fréchet distance on efficientnet-lite0 features (1,000 samples against 1,000 real images), after",
-        "clean-bicubic-64 resizing",
+        "protocol               clean-bicubic-64 resizing, BN with batch statistics, last checkpoint, real images 9f0b",
         "trial 1: search: the loss became non-finite at step 12",
         "trial 3: RuntimeError: out of memory",
         "★ 37c0b809        1,300.0      1,400.0   1,400.0",

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -17,7 +18,7 @@ from degas_ray.config import resolve
 from degas_ray.errors import ConfigError, InputError, Interrupted
 from degas_ray.experiments import cost_of, load_experiment, report_on, run_experiment
 from degas_ray.experiments.report import _decided, _ranks, write_report
-from degas_ray.experiments.rows import Row, read_rows, search_key, write_rows
+from degas_ray.experiments.rows import Row, files_with_rows, read_rows, search_key, write_rows
 from degas_ray.experiments.run import Watch
 
 TINY = {
@@ -341,6 +342,9 @@ def test_damaged_results_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"rows\.parquet is not a file of an experiment's rows"):
         read_rows(file)
     assert read_rows(tmp_path / "none.parquet") == []
+    assert files_with_rows(tmp_path) == [file]
+    pq.write_table(pa.table({"recipe": ["ctgan"]}), tmp_path / "benchmark.parquet")
+    assert files_with_rows(tmp_path) == [file]
     result = run("experiment", "report", "--folder", tmp_path)
     assert (result.exit_code, "there are no experiments in" in result.stderr) == (2, True)
     (tmp_path / "tiny.yaml").write_text((folder / "tiny.yaml").read_text())

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from degas_ray.experiments.rows import config_of, read_rows, search_key, training_key
+from degas_ray.experiments.rows import config_of, files_with_rows, read_rows, search_key, training_key
 from degas_ray.scores import Protocol
 
-FILES = sorted((Path(__file__).parents[2] / "experiments" / "results").glob("*.parquet"))
+FILES = files_with_rows(Path(__file__).parents[2] / "experiments" / "results")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

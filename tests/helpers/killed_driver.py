@@ -24,6 +24,7 @@ def main(home: Path, name: str, number: int, cpus: float) -> int:
         study__rerank={"top": 0, "seeds": 1},
         proxy__steps=200,
         proxy__checkpoint_seconds=0.1,
+        seed=2,  # under which neither of its tiny trainings collapses
     )
 
     def on_event(event: Event) -> None:

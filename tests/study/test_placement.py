@@ -99,7 +99,8 @@ def test_a_cluster_that_may_grow_is_waited_for_and_that_is_told(
     events: list[Event] = []
     with pytest.raises(BegunError):
         run_study(tiny_config(study__gpus=1, study__promotion_gpus=1), tmp_path, name="s", on_event=events.append)
-    assert [event.text for event in events if event.text.startswith("study.")] == [
+    assert [event.text for event in events] == [
+        "the second judge, a small classifier, is trained: once for each data set in this home",
         "study.gpus: got 1, but no host has more than 0 GPUs; its jobs wait until one joins",
         "study.promotion_gpus: got 1, but no host has more than 0 GPUs; its jobs wait until one joins",
     ]
