@@ -8,23 +8,26 @@ result is kept below ``--home`` and found again.
 
 import hashlib
 import json
+import math
 import statistics
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from benchmarks.kept import gather
 from benchmarks.timing import report
 from degas_ray.config import resolve
-from degas_ray.data import Pack, prepare
+from degas_ray.data import Pack, prepare, split
 from degas_ray.gan import build_generator, generate
 from degas_ray.gan.trainer import Trainer
 from degas_ray.scores import load_extractor, reference_statistics, score
+from degas_ray.scores.reliability import intraclass_correlation
 from degas_ray.space import Space
 
 NAMED = ("resnet", "degas-cifar10", "degas-stl10")
@@ -57,15 +60,6 @@ def measure(what: str, seed: int, marks: list[int], sets: list[str], pack: Pack,
     return rows
 
 
-def icc(groups: list[list[float]]) -> float:
-    """Return ICC(1) of equally many numbers in each group (Shrout and Fleiss 1979, case 1)."""
-    values = np.array(groups)
-    count = values.shape[1]
-    between = count * values.mean(1).var(ddof=1)
-    within = values.var(1, ddof=1).mean()
-    return float((between - within) / (between + (count - 1) * within))
-
-
 @click.command()
 @click.option("--dataset", default="fashion-mnist", show_default=True)
 @click.option("--steps", default="100,200", show_default=True, metavar="A,B", help="Generator steps at which to score.")
@@ -81,28 +75,27 @@ def main(
     torch.set_num_threads(1)
     home, marks = home.absolute(), sorted(int(part) for part in steps.split(","))
     all_sets = [f"dataset={dataset}", *sets]
-    pack = prepare(dataset, home, resolution=resolve(sets=all_sets).resolution)
+    pack, _ = split(prepare(dataset, home, resolution=resolve(sets=all_sets).resolution))
     folder = home / "benchmarks" / "reliability"
-    folder.mkdir(parents=True, exist_ok=True)
     names = (*NAMED, *(f"random-{number}" for number in range(randoms)))
     settings = json.dumps([resolve(sets=all_sets).proxy.model_dump(mode="json"), marks, dataset], sort_keys=True)
     digest = hashlib.sha256(settings.encode()).hexdigest()[:10]
-    rows: list[dict[str, Any]] = []
-    for seed in range(seeds):
-        for what in names:
-            file = folder / f"{digest}-{what}-{seed}.json"
-            if not file.exists():
-                file.write_text(json.dumps(measure(what, seed, marks, all_sets, pack, home)), encoding="utf-8")
-            rows += json.loads(file.read_text(encoding="utf-8"))
-            told = ", ".join(f"{row['fid']:,.0f}" for row in rows[-len(marks) :])
-            click.echo(f"{what} {seed}: {told}", err=True)
+    parts = gather(
+        [(what, seed) for seed in range(seeds) for what in names],
+        lambda cell: folder / f"{digest}-{cell[0]}-{cell[1]}.json",
+        lambda cell, _: {"rows": measure(*cell, marks, all_sets, pack, home)},
+        lambda part: ", ".join(
+            f"{row['what']} {row['seed']} {row['steps']}: {row['fid']:,.0f}" for row in part["rows"]
+        ),
+    )
+    rows = [row for part in parts for row in part["rows"]]
     found = []
     for mark in marks:
         own = [row for row in rows if row["steps"] == mark]
-        groups = [[np.log(row["fid"]) for row in own if row["what"] == what] for what in names]
-        moved = statistics.fmean(statistics.stdev(group) for group in groups)
+        groups = [[math.log(row["fid"]) for row in own if row["what"] == what] for what in names]
         seconds = statistics.fmean(row["cpu_seconds"] for row in own)
-        found.append({"steps": mark, "icc": round(icc(groups), 3), "a_seed_moves": round(moved, 3), "seconds": seconds})
+        known = intraclass_correlation(groups)
+        found.append({"steps": mark, "seconds": seconds, "reliability": None if known is None else asdict(known)})
     if kept is not None:
         pq.write_table(pa.Table.from_pylist(rows), kept)
     report({"benchmark": "reliability", "settings": all_sets, "generators": names, "seeds": seeds, "found": found})

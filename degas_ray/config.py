@@ -294,7 +294,11 @@ _PHOTO: dict[str, Any] = {
 # With --supervised: the paper's weights of the classifier, 1.0 and 0.1, are for a training a hundred times as long.
 _LABELS: dict[str, Any] = {"auxiliary_critic": 5.0, "auxiliary_generator": 1.0, "label_rate": 10.0}
 DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
-    "digits": {"proxy": {**_LABELS, "steps": 300}, "full": {**_LABELS, "steps": 1500}}
+    "digits": {
+        "proxy": {**_LABELS, "steps": 300},
+        "full": {**_LABELS, "steps": 1500},
+        "study": {"rerank": {"top": 3, "seeds": 2}},  # the fewest from which the reliability of a seed is computed
+    }
 }
 # Laid over that where single networks are tried: what is found has no more weights than the ResNet.
 _SAMPLED: dict[str, Any] = {"cost": "parameters", "cost_limit": 1.0}
