@@ -271,18 +271,19 @@ class Config(Section):
         return self
 
 
-# What each framework trains with on a laptop, by the size of the images: from ``python -m benchmarks.recipes``, whose
-# table is in docs/training.md. The steps are the data set's, whichever framework it is.
+# What each framework trains with on a laptop: the best row of ``python -m benchmarks.recipes`` at 16x16, and the best at
+# 32x32 too (docs/training.md). The steps are the data set's, whichever framework it is.
 _STEADY: dict[str, Any] = {"decay": "none", "ema": 0.99}
 _FEW: dict[str, Any] = {**_STEADY, "batch": 16, "generator_batch": 16}
 _ONE_STEP: dict[str, Any] = {**_STEADY, "critic_steps": 1, "batch": 32, "generator_batch": 32}
-_R3GAN: dict[str, Any] = {**_FEW, "critic_steps": 1, "lr": 2e-3, "critic_lr": 2e-3}
 FRAMEWORK = "r3gan"  # of trainings where none is asked for; CT-GAN, which the paper has, is far behind it on a laptop
-RECIPES: dict[str, dict[str, dict[str, Any]]] = {
-    "16x16": {"r3gan": _R3GAN, "ctgan": _FEW, "wgan-gp": _ONE_STEP, "sngan": _ONE_STEP, "cagan": _ONE_STEP},
-    "32x32": {"r3gan": _R3GAN, "ctgan": _FEW, "wgan-gp": _ONE_STEP, "sngan": _ONE_STEP, "cagan": _ONE_STEP},
+RECIPES: dict[str, dict[str, Any]] = {
+    "r3gan": {**_FEW, "critic_steps": 1, "lr": 2e-3, "critic_lr": 2e-3},
+    "ctgan": _FEW,
+    "wgan-gp": _ONE_STEP,
+    "sngan": _ONE_STEP,
+    "cagan": _ONE_STEP,
 }
-SMALL = 16  # the largest resolution that has the recipes for 16x16
 # Laid over the defaults for datasets at 32x32 and more (docs/method.md).
 _PHOTO: dict[str, Any] = {
     "search": {"paths": "sampled", "steps": 1000, "latent_dim": 128},
@@ -307,7 +308,7 @@ _SAMPLED: dict[str, Any] = {"cost": "parameters", "cost_limit": 1.0}
 def defaults_for(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that are laid over the class defaults for what ``tree`` asks for.
 
-    They depend on the data set, the way to search, the resolution, and the framework of each training.
+    They depend on the data set, the way to search, and the framework of each training.
 
     Args:
         tree: Nested settings, not validated yet.
@@ -320,12 +321,9 @@ def defaults_for(tree: Mapping[str, Any]) -> dict[str, Any]:
     paths = _within(tree, "search", "paths") or _within(base, "search", "paths")
     if paths == "sampled":
         base = merge(base, {"search": _SAMPLED})
-    resolution = tree.get("resolution")
-    small = resolution <= SMALL if type(resolution) is int else name == "digits"
-    recipes = RECIPES["16x16" if small else "32x32"]
     for section in ("proxy", "full"):
         framework = _within(tree, section, "framework") or FRAMEWORK
-        recipe = recipes.get(framework, {}) if isinstance(framework, str) else {}
+        recipe = RECIPES.get(framework, {}) if isinstance(framework, str) else {}
         base = merge({section: {"framework": FRAMEWORK, **recipe}}, base)
     return base
 

@@ -187,7 +187,7 @@ def search_work(config: Config, pack: Pack, place: Place, *, seed: int) -> Found
 
 def try_config(config: Config) -> TrainConfig:
     """Return the settings under which a search by single networks tries one: the proxy's, but short."""
-    plain = {"supervised": False, "milestones": (), "ema": 0.0, "device": config.search.device}
+    plain = {"supervised": False, "milestones": (), "device": config.search.device}
     return config.proxy.model_copy(update={"steps": config.search.try_steps, **plain})
 
 
@@ -204,10 +204,11 @@ def make_try(
     def attempt(what: str | Genotype, seed: int) -> float:
         generator = build_generator(what, brief, pack.resolution, seed=derive(seed, "weights"))
         try:
-            train(brief, generator, pack, seed=seed, should_stop=should_stop)
+            trained = train(brief, generator, pack, seed=seed, should_stop=should_stop)
         except DivergedError:
             return math.inf
-        images = generate(generator, config.search.samples, seed=derive(seed, "samples"), batch=config.scores.batch)
+        kept = trained.averaged if trained.averaged is not None else generator
+        images = generate(kept, config.search.samples, seed=derive(seed, "samples"), batch=config.scores.batch)
         return kernel_distance(extract(images, extractor).features, reference.features)
 
     return attempt

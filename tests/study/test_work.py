@@ -11,8 +11,12 @@ from tiny_study import Notes, tiny_config
 from degas_ray.config import Config
 from degas_ray.data import Pack, prepare
 from degas_ray.errors import Interrupted
+from degas_ray.gan import build_generator, generate
+from degas_ray.gan import train as adversarial
+from degas_ray.scores import extract, kernel_distance
 from degas_ray.space import Genotype, Space
-from degas_ray.study.work import Place, scoring_work, search_work, training_work, try_config
+from degas_ray.study.seeds import derive
+from degas_ray.study.work import Place, judge, make_try, scoring_work, search_work, training_work, try_config
 
 GENOTYPE = Space().random(1)
 
@@ -83,6 +87,20 @@ def test_a_try_is_the_proxy_cut_short() -> None:
     config = tiny_config(search__paths="sampled", search__try_steps=7, **proxy)
     short = config.proxy.model_copy(update={"steps": 7, "milestones": (), "device": config.search.device})
     assert try_config(config) == short
+
+
+def test_a_try_judges_the_averaged_weights(home: Path, pack: Pack) -> None:
+    config = tiny_config(search__paths="sampled", search__try_steps=5, proxy__ema=0.9, proxy__decay="none")
+    brief = try_config(config)
+    generator = build_generator(GENOTYPE, brief, pack.resolution, seed=derive(7, "weights"))
+    averaged = adversarial(brief, generator, pack, seed=7).averaged
+    assert averaged is not None
+    extractor, reference = judge(config.scores, pack, home)
+    distances = []
+    for kept in (averaged, generator):
+        images = generate(kept, config.search.samples, seed=derive(7, "samples"), batch=config.scores.batch)
+        distances.append(kernel_distance(extract(images, extractor).features, reference.features))
+    assert make_try(config, pack, home)(GENOTYPE, 7) == distances[0] != distances[1]
 
 
 def test_an_interrupted_training_ends_where_an_undisturbed_one_does(home: Path, pack: Pack, tmp_path: Path) -> None:
