@@ -271,8 +271,8 @@ class Config(Section):
         return self
 
 
-# What each framework trains with on a laptop: the best row of ``python -m benchmarks.recipes`` at 16x16, and the best at
-# 32x32 too (docs/training.md). The steps are the data set's, whichever framework it is.
+# What each framework trains with on a laptop: the best row of ``python -m benchmarks.recipes`` at 16x16, and the best
+# at 32x32 too (docs/training.md). The steps are the data set's, whichever framework it is.
 _STEADY: dict[str, Any] = {"decay": "none", "ema": 0.99}
 _FEW: dict[str, Any] = {**_STEADY, "batch": 16, "generator_batch": 16}
 _ONE_STEP: dict[str, Any] = {**_STEADY, "critic_steps": 1, "batch": 32, "generator_batch": 32}
