@@ -1,8 +1,8 @@
 """Typed, frozen, validated settings: one tree for every command, all faults at once, by dotted path.
 
-The defaults of the classes are the embedded study's (digits at 16x16, minutes on two cores), but for what labels need
-in so short a training. :func:`defaults_for` lays over them what suits the data set, the way to search and the
-framework; then come a YAML file and ``--set key=value``. The paper's own numbers are in ``experiments/*.yaml``.
+The defaults of the classes are plain ones (a training is CT-GAN's). :func:`defaults_for` lays over them what suits the
+data set, the way to search and the framework, which is R3GAN unless another one is named; then come a YAML file and
+``--set key=value``. The paper's own numbers are in ``experiments/*.yaml``.
 """
 
 import difflib
@@ -23,9 +23,6 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Betas = tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
 Precision = Literal["auto", "float32", "bf16"]
-# Of search and training, laid over the classes' float32 by resolve(): what commands begin with. With auto, two machines
-# may compute in different numbers, and then a seed gives different results on them (docs/performance.md).
-DEFAULT_PRECISION: Precision = "float32"
 _PRECISION_HELP = "float32, bf16, or auto: bf16 where this machine is faster in it"
 LATENT_RESOLUTION = 32  # for which the paper names the length of a latent vector
 
@@ -158,6 +155,14 @@ class TrainConfig(Section):
     checkpoint_seconds: Positive = Field(20.0, description="least time between checkpoints")
     checkpoint_quota: Count | None = Field(None, description="bytes that a run's checkpoints may take")
 
+    @model_validator(mode="after")
+    def _ends(self) -> "TrainConfig":
+        moving = {"gamma_end": self.gamma_end, "beta2_end": self.beta2_end, "decay_to": self.decay_to or None}
+        given = [name for name, value in moving.items() if value is not None]
+        if self.decay == "none" and given:
+            raise ValueError(f"{', '.join(given)}: nothing moves under decay: none; set decay to linear or cosine")
+        return self
+
     def latent_at(self, resolution: int) -> int:
         """Return the length of a latent vector for images of this resolution."""
         if not self.scale_latent:
@@ -235,6 +240,10 @@ _CONTINUED = (
 )  # fmt: skip
 
 
+# The settings, besides the data set, that decide which images there are.
+IMAGES = ("resolution", "data_dir", "limit", "split", "allow_incomplete")
+
+
 class Config(Section):
     """Everything that a command can be told."""
 
@@ -254,8 +263,7 @@ class Config(Section):
 
     def images(self) -> dict[str, Any]:
         """Return the settings that decide which images there are: keyword arguments of ``degas_ray.data.prepare``."""
-        names = ("resolution", "data_dir", "limit", "split", "allow_incomplete")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in IMAGES}
 
     @model_validator(mode="after")
     def _continued(self) -> "Config":
@@ -368,9 +376,7 @@ def resolve(file: Path | None = None, sets: Iterable[str] = (), overrides: Mappi
     if faults:
         raise ConfigError(faults)
     try:
-        return resolve_tree(
-            merge({name: {"precision": DEFAULT_PRECISION} for name in ("search", "proxy", "full")}, tree)
-        )
+        return resolve_tree(tree)
     except ConfigError as error:
         if file is None:
             raise

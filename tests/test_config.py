@@ -1,12 +1,14 @@
 """Settings: laid over each other in order, all faults at once, and read back as they were written."""
 
 import itertools
+from typing import get_args
 
 import pytest
 import yaml
 
-from degas_ray.config import Config, dump, flatten, from_tree, known_keys, resolve
+from degas_ray.config import FRAMEWORK, RECIPES, Config, TrainConfig, dump, flatten, from_tree, known_keys, resolve
 from degas_ray.errors import ConfigError, InputError
+from degas_ray.gan import FRAMEWORKS
 
 
 def changed(config):
@@ -206,3 +208,22 @@ def test_text_that_looks_like_something_else_is_read_back_as_text(tmp_path, text
     file.write_text(dump(config))
     assert resolve(file) == config
     assert from_tree(yaml.safe_load(dump(config))) == config
+
+
+@pytest.mark.parametrize("framework", get_args(TrainConfig.model_fields["framework"].annotation))
+def test_every_framework_has_a_recipe_that_the_user_and_presets_overrule(framework):
+    assert set(RECIPES) == set(get_args(TrainConfig.model_fields["framework"].annotation))
+    config = resolve(sets=[f"full.framework={framework}", "full.batch=12"])
+    assert {key: getattr(config.full, key) for key in RECIPES[framework]} == {**RECIPES[framework], "batch": 12}
+    assert config.proxy.framework == FRAMEWORK
+    for preset in FRAMEWORKS[framework].presets.values():
+        full = resolve(overrides={f"full.{key}": value for key, value in preset.items()}).full
+        assert {key: getattr(full, key) for key in preset} == dict(preset)
+        assert not full.ema or framework == "r3gan"
+
+
+@pytest.mark.parametrize("sets", [["proxy.gamma_end=0.1"], ["full.beta2_end=0.99"], ["full.decay_to=0.5"]])
+def test_an_end_without_a_way_to_it_is_refused(sets):
+    with pytest.raises(ConfigError, match="nothing moves under decay: none; set decay to linear or cosine"):
+        resolve(sets=sets)
+    assert resolve(sets=[*sets, f"{sets[0].partition('.')[0]}.decay=cosine"])

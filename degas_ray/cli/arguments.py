@@ -99,13 +99,15 @@ def find_generator(text: str, home: Path) -> Path:
 
 def settings_of(generator: Path) -> dict[str, Any]:
     """Return the images and the scoring that a generator's run or study was about, as dotted keys; empty if unknown."""
+    from degas_ray.config import IMAGES
+
     folder = generator.absolute().parent
     for file in (folder / "task.json", folder.parent.parent / "study.json"):
         if file.is_file():
             config = (read_json(file) or {}).get("config")
             if not isinstance(config, dict) or not isinstance(config.get("scores"), dict):
                 raise InputError(f"{file} is not a file that degas-ray wrote; restore it or remove it")
-            data = {key: config.get(key) for key in ("dataset", "resolution", "data_dir", "limit")}
+            data = {key: config[key] for key in ("dataset", *IMAGES) if key in config}
             return data | {f"scores.{key}": value for key, value in config["scores"].items()}
     return {}
 

@@ -192,11 +192,9 @@ def build_config(
         overrides: Dotted keys to values of the verb's own options; ``None`` is left out.
         below: Dotted keys to values that hold where the command line says nothing.
     """
-    from degas_ray.config import resolve
+    from degas_ray.config import IMAGES, resolve
 
-    shared = {
-        key: options[key] for key in ("dataset", "resolution", "data_dir", "limit", "split", "allow_incomplete", "seed")
-    }
+    shared = {key: options[key] for key in ("dataset", *IMAGES, "seed")}
     sets = [f"{key}={json.dumps(value)}" for key, value in (below or {}).items()]
     return resolve(options["config_file"], [*sets, *options["sets"]], shared | dict(overrides))
 

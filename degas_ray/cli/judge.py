@@ -41,10 +41,7 @@ def command(home: Path, quiet: bool, as_json: bool, **options: Any) -> None:
     from degas_ray.scores import classifier_of
 
     with open_view(f"judge  {config.dataset}", quiet=quiet) as view:
-        whole = prepare(
-            config.dataset, home, resolution=config.resolution, data_dir=config.data_dir, limit=config.limit
-        )
-        training, held_out = split(whole)
+        training, held_out = split(prepare(config.dataset, home, **config.images()))
 
         def report(step: int, steps: int) -> None:
             view.update(config.dataset, phase="second judge", step=step, steps=steps)

@@ -11,13 +11,11 @@ from typing import Any, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from degas_ray.config import Config, Section, from_tree
+from degas_ray.config import Config, from_tree
 from degas_ray.errors import InputError
 from degas_ray.files import write_bytes
 
 KEY_DIGITS = 12
-# Settings of scores that came later, with what was done before: those work out to the keys that rows have already.
-_AS_BEFORE = {"precision": "float32", "resizer": "clean"}
 _TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 # Settings that change where and how often, not what comes out.
 _INDIFFERENT = {
@@ -29,9 +27,15 @@ _INDIFFERENT = {
     "continue_winner",
     "yardstick",
 }
-# Settings of a training that are younger than the first rows. With its default each leaves the training as it was, so
-# it is left out of the key then, and the rows keep theirs.
-_YOUNGER = ("beta2_end", "decay_to", "gamma", "gamma_end", "penalty")
+# Settings that are younger than the first rows, with what was done before: so they are left out of keys, and rows keep
+# theirs.
+_TRAINING = {"beta2_end": None, "decay_to": 0.0, "gamma": 1.0, "gamma_end": None, "penalty": "exact"}
+_AS_BEFORE: dict[str, dict[str, Any]] = {
+    "images": {"split": None, "allow_incomplete": False},
+    "proxy": _TRAINING,
+    "full": _TRAINING,
+    "scores": {"precision": "float32", "resizer": "clean"},
+}
 
 
 @dataclass(frozen=True)
@@ -213,15 +217,13 @@ def plain_settings(config: Config) -> str:
 def _key(kind: str, config: Config, *sections: str) -> str:
     facts: dict[str, Any] = {"kind": kind, "seed": config.seed}
     facts |= {name: getattr(config, name) for name in ("dataset", "resolution", "limit")}
+    facts |= _news("images", {name: getattr(config, name) for name in _AS_BEFORE["images"]})
     for name in sections:
-        section = getattr(config, name)
-        usual = {key for key in _YOUNGER if getattr(section, key, None) == _default(section, key)}
-        facts[name] = section.model_dump(mode="json", exclude=_INDIFFERENT | {"weights"} | usual)
-        if name == "scores":
-            facts[name] = {key: value for key, value in facts[name].items() if _AS_BEFORE.get(key) != value}
+        facts[name] = _news(name, getattr(config, name).model_dump(mode="json", exclude=_INDIFFERENT | {"weights"}))
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
 
 
-def _default(section: Section, key: str) -> Any:
-    field = type(section).model_fields.get(key)
-    return None if field is None else field.default
+def _news(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings without those of :data:`_AS_BEFORE` that have the value of before."""
+    before = _AS_BEFORE.get(section, {})
+    return {key: value for key, value in values.items() if key not in before or before[key] != value}

@@ -1,4 +1,4 @@
-"""The adversarial loop: critic steps, a generator step, linear decay; it knows no tracker and can stop at any step."""
+"""The adversarial loop: critic steps, a generator step, moving rates; it knows no tracker and can stop at any step."""
 
 import copy
 from collections.abc import Callable, Mapping

@@ -41,7 +41,7 @@ def floor(pack: Pack, extractor: Extractor, config: ScoresConfig, home: Path) ->
         home: The home directory.
 
     Raises:
-        InputError: Fewer than 12 images, or halves with fewer images than splits.
+        InputError: Fewer than 12 images.
     """
     judge = second_judge(pack, home)
     path = home / "cache" / "floors" / f"{_key(pack, extractor, config, judge)}.json"
@@ -91,7 +91,7 @@ def _second(pack: Pack, config: ScoresConfig, judge: SecondJudge | None) -> Seco
 def _key(pack: Pack, extractor: Extractor, config: ScoresConfig, judge: SecondJudge | None) -> str:
     parts = [
         [_LAYOUT, protocol.METHOD, second.METHOD, pack.fingerprint, judge.key if judge is not None else ""],
-        [extractor.name, extractor.weights_hash, extractor.resizer],
+        [extractor.name, extractor.weights_hash, extractor.resizer, extractor.precision],
         [config.samples, config.real, config.splits],
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:HASH_DIGITS]

@@ -48,7 +48,7 @@ def standing(folder: StudyFolder, config: Config, chosen: Genotype | None = None
     for genotype in order:
         promotion = read_promotion(folder, genotype)
         if promotion is None:
-            break
+            continue  # one behind it may have been promoted by hand
         found.append(promotion)
         if not promotion.collapsed:
             break

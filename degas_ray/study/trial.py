@@ -40,7 +40,7 @@ from degas_ray.study.work import (
 )
 
 # Settings that change where and how often, not what: a generator trained under others of them is the same.
-INDIFFERENT = {"device", "checkpoint_seconds", "checkpoint_quota"}
+INDIFFERENT = {"device", "compile", "checkpoint_seconds", "checkpoint_quota"}
 RUNGS = (0.25, 0.5)  # milestones of early stopping where none are named
 FEW = 2  # distances to compare with, below which nothing is ended
 _BESIDE = 32  # real images beside as many generated ones

@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
+from degas_ray.cli.arguments import settings_of
 from degas_ray.cli.main import main
 
 
@@ -57,3 +60,19 @@ def test_where_no_image_is_held_out_the_second_judge_says_so(home: Path) -> None
     pack = next((home / "packs").glob("digits-*40*.arrow"))
     text = run("evaluate", pack, "--dataset", "digits", "--limit", "40", "--home", home, "--quiet").stdout
     assert "not measured: no held-out images" in text
+
+
+def test_a_split_is_the_judge_s_and_the_evaluation_s_too(tmp_path: Path) -> None:
+    for part, count in (("train", 60), ("test", 80)):
+        for index in range(count):
+            folder = tmp_path / "set" / part / "ab"[index % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng(index).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{index}.png")
+    asked = ["--dataset", f"folder:{tmp_path / 'set'}", "--split", "test", "--resolution", "8"]
+    facts = json.loads(run("judge", *asked, "--home", tmp_path / "h", "--json").stdout)
+    assert (facts["training"], facts["held_out"]) == (64, 16)
+    trained = [*asked, "--steps", "1", "--width", "2", "--critic-width", "2", "--set", "scores.samples=20"]
+    assert run("train", "resnet", *trained, "--name", "r", "--home", tmp_path / "h", "--quiet").exit_code == 0
+    own = settings_of(tmp_path / "h" / "runs" / "r" / "generator.ckpt")
+    assert (own["split"], own["allow_incomplete"]) == ("test", False)

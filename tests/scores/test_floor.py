@@ -1,5 +1,6 @@
 """The floor: real images against others, with the sizes that the scores use."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +69,9 @@ def test_a_pack_without_held_out_images_has_a_floor_of_the_first_judge_alone(tmp
     assert found.second is None
     assert (found.protocol.n_fake, found.protocol.n_real) == (20, 20)
     assert np.isfinite(found.fid)
+
+
+def test_another_precision_has_a_floor_of_its_own(home: Path, training: Pack) -> None:
+    config = ScoresConfig(samples=100, real=100)
+    extractors = [replace(tiny_extractor(), precision=precision) for precision in ("float32", "bf16")]
+    assert [floor(training, each, config, home).protocol.precision for each in extractors] == ["float32", "bf16"]

@@ -178,3 +178,13 @@ def test_distances_are_shares_of_floor_and_yardstick(folder: StudyFolder) -> Non
         "×floor": None,
         "×ResNet": None,
     }
+
+
+def test_one_promoted_by_hand_out_of_turn_is_the_champion(folder: StudyFolder) -> None:
+    write(folder, [trial(0, 500.0), trial(1, 600.0), trial(2, 700.0)], [])
+    promoted(folder, 0, 900.0, "collapsed", recall=0.0)
+    promoted(folder, 2, 400.0)
+    now = standing(folder, tiny_config())
+    assert now.promotion is not None
+    assert (now.promotion.genotype, now.exhausted, len(now.collapsed)) == (GENOTYPES[2], False, 1)
+    assert verdict(now, tiny_config())[0].startswith("Champion: ")
