@@ -262,8 +262,9 @@ def train_facts(run: "TrainRun") -> dict[str, Any]:
 def print_train(run: "TrainRun", home: Path) -> None:
     """Print a training: outcome, scores, pictures, what to type next."""
     heading(f"Training {run.name}: {run.outcome}")
-    if run.collapsed_at is not None:
-        click.echo(f"The images became copies of a few from step {run.collapsed_at:,} on; see the samples.")
+    if run.outcome == "collapsed":
+        since = f" since step {run.collapsed_at:,}" if run.collapsed_at is not None else ""
+        click.echo(f"COLLAPSED{since}: the samples are near-copies of a few images; look at them.")
     size = size_words(run.parameters, run.macs)
     print_facts({"generator": run.what, "size": size, "folder": str(run.folder), "run id": run.run_id})
     heading("Scores")

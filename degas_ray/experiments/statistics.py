@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from degas_ray.experiments.rows import Row
-from degas_ray.scores.reliability import Reliability, intraclass_correlation
+from degas_ray.scores.reliability import FEWEST, Reliability, intraclass_correlation, repeated
 
 Quantity = Literal["fid", "parameters", "macs"]
 
@@ -22,7 +22,6 @@ RESAMPLES = 9999
 RANK_RESAMPLES = 2000
 LEVEL = 0.95
 FEWEST_RANKED = 4  # generators, below which ranks say nothing
-FEWEST_REPEATED = 3  # generators with two seeds, below which a reliability says nothing
 
 
 @dataclass(frozen=True)
@@ -165,12 +164,12 @@ def noise(rows: Sequence[Row]) -> tuple[float, float] | None:
     for row in rows:
         if row.fid is not None:
             by_member.setdefault((row.group, row.member), []).append(row.fid)
-    repeated = [values for values in by_member.values() if len(values) > 1]
-    if len(repeated) < 2:
+    several = [values for values in by_member.values() if len(values) > 1]
+    if len(several) < 2:
         return None
-    mean = float(np.mean([np.mean(values) for values in repeated]))
-    within = float(np.sqrt(np.mean([np.var(values, ddof=1) for values in repeated])))
-    between = float(np.std([np.mean(values) for values in repeated], ddof=1))
+    mean = float(np.mean([np.mean(values) for values in several]))
+    within = float(np.sqrt(np.mean([np.var(values, ddof=1) for values in several])))
+    between = float(np.std([np.mean(values) for values in several], ddof=1))
     return within / mean, between / mean
 
 
@@ -178,13 +177,13 @@ def reliability(rows: Sequence[Row]) -> Reliability | None:
     """Return how far one training seed can be trusted to tell generators apart: ICC(1) of the log distances.
 
     Returns:
-        ``None`` where fewer than :data:`FEWEST_REPEATED` generators have two seeds.
+        ``None`` where fewer than :data:`degas_ray.scores.reliability.FEWEST` generators have two seeds.
     """
     by_member: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         if row.fid is not None and row.fid > 0:
             by_member.setdefault((row.group, row.member), []).append(math.log(row.fid))
-    if sum(len(values) > 1 for values in by_member.values()) < FEWEST_REPEATED:
+    if repeated(list(by_member.values())) < FEWEST:
         return None
     return intraclass_correlation(list(by_member.values()))
 

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 LEVEL = 0.95
+FEWEST = 3  # groups measured twice or more, below which a reliability says nothing
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,19 @@ def intraclass_correlation(groups: Sequence[Sequence[float]]) -> Reliability | N
     high = ratio * float(stats.f.ppf(tail, within, between))
     value, low, high = (_share(each, size) for each in (ratio, low, high))
     return Reliability(value, low, high, math.sqrt(mean_within), len(kept), total)
+
+
+def within_groups(groups: Sequence[Sequence[float]]) -> float | None:
+    """Return the pooled standard deviation within groups, ``None`` where none has two values."""
+    freedom = sum(len(group) - 1 for group in groups if len(group))
+    if freedom < 1:
+        return None
+    return math.sqrt(sum(float(np.var(group)) * len(group) for group in groups if len(group)) / freedom)
+
+
+def repeated(groups: Sequence[Sequence[float]]) -> int:
+    """Return how many groups were measured twice or more."""
+    return sum(len(group) > 1 for group in groups)
 
 
 def _share(ratio: float, size: float) -> float:

@@ -51,6 +51,7 @@ class Milestones:
         what: The generator's name or genotype.
         score: Returns a generator's distance, and records its scores at a step.
         goes_on: Asked at each milestone, with its step and distance.
+        begun: Steps that the training had taken over; milestones up to there are left out.
 
     Raises:
         HalvedError: Where ``goes_on`` says no to one that was reached before.
@@ -63,9 +64,11 @@ class Milestones:
         what: str,
         score: Callable[[nn.Module, int], float],
         goes_on: Callable[[str, float], bool] | None = None,
+        begun: int = 0,
     ) -> None:
         self._config, self._folder, self._what, self._score, self._goes_on = config, folder, what, score, goes_on
-        self._due = [max(1, round(share * config.steps)) for share in sorted(config.milestones)]
+        due = (max(1, round(share * config.steps)) for share in sorted(config.milestones))
+        self._due = [step for step in due if step > begun]
         self.reached: dict[str, float] = dict(read_json(folder / NOTES) or {})
         self._judge()  # those of an attempt that was killed before it had judged
 

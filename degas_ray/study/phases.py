@@ -20,7 +20,7 @@ from degas_ray.space import Genotype, find_genotype
 from degas_ray.study.milestones import BEST, Best, keep_if_best
 from degas_ray.study.seeds import derive
 from degas_ray.study.store import check_name, hold, hold_new, numbered, read_json, write_json
-from degas_ray.study.trial import show_beside
+from degas_ray.study.trial import look, show_beside
 from degas_ray.study.work import (
     Found,
     Place,
@@ -197,6 +197,7 @@ def _train(config: Config, text: str, pack: Pack, place: Place, *, workers: int 
         train_in_parallel(config, what, pack.path, place, workers=count, seed=seed)
     trained = training_work(full, what, pack, place, phase="full", seed=seed, scores=config.scores)
     scores = scoring_work(trained.generator, config.scores, pack, place, phase="full", seed=seed, step=full.steps)
+    trained = look(trained, scores, config.scores, pack, place)
     tracker.image(sample_grid(trained.generator, seed), "grid", full.steps)
     show_beside(trained, pack, place, seed, full.steps)
     tracker.artifact(folder / "generator.ckpt")

@@ -168,7 +168,7 @@ def _stats(path: Path) -> list[dict[str, Any]]:
 
 def _trials(study: _Study) -> str:
     rows = study.result.rows
-    order = sorted(rows, key=lambda row: (row.score is None, not row.sound, row.score or 0.0, row.number))
+    order = sorted(rows, key=lambda row: row.place)
     protocol = Scores.from_json(study.best.scores)
     diversity = protocol.protocol.diversity_column
     lines = [

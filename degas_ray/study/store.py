@@ -123,6 +123,11 @@ class Row:
         return sum(self.distances) / len(self.distances) if self.distances else None
 
     @property
+    def place(self) -> tuple[bool, bool, float, int]:
+        """What rows are sorted by: best first, then what collapsed, those without a score last."""
+        return self.score is None, not self.sound, self.score or 0.0, self.number
+
+    @property
     def sound(self) -> bool:
         """Whether it has a score and its images are not copies of a few."""
         return self.score is not None and self.outcome != COLLAPSED

@@ -31,7 +31,7 @@ def leaderboard(rows: Sequence[Row], worth: Worth, front: Collection[int] = ()) 
         worth: What scores are relative to.
         front: Numbers of those on the Pareto front.
     """
-    order = sorted(rows, key=lambda row: (row.score is None, not row.sound, row.score or 0.0, row.number))
+    order = sorted(rows, key=lambda row: row.place)
     return [
         {
             "trial": str(row.number),

@@ -266,12 +266,15 @@ def show_beside(trained: Trained, pack: Pack, place: Place, seed: int, step: int
     place.tracker.image(picture, "real-beside-generated", step)
 
 
-def _key(config: Config, pack: Pack, genotype: Genotype, seed: int) -> str:
-    facts = {
-        "genotype": genotype.hash,
+def proxy_facts(config: Config, pack: Pack) -> dict[str, Any]:
+    """Return all that the scores of a short training depend on, besides its generator and its seed."""
+    return {
         "proxy": config.proxy.model_dump(mode="json", exclude=INDIFFERENT),
         "scores": config.scores.model_dump(mode="json", exclude={"weights"}),
         "images": pack.fingerprint,
-        "seed": seed,
     }
+
+
+def _key(config: Config, pack: Pack, genotype: Genotype, seed: int) -> str:
+    facts = {**proxy_facts(config, pack), "genotype": genotype.hash, "seed": seed}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]

@@ -6,10 +6,12 @@ from statistics import fmean
 
 from degas_ray.config import Config
 from degas_ray.scores import Scores, comparable
+from degas_ray.scores.reliability import FEWEST
 from degas_ray.space import Genotype
 from degas_ray.study.promote import Promotion, fresh_scores
 from degas_ray.study.standing import Standing
-from degas_ray.study.worth import FEWEST, Worth
+from degas_ray.study.store import COLLAPSED
+from degas_ray.study.worth import Worth
 
 CERTAIN = 2 * math.sqrt(2)  # standard deviations of a seed, beyond which two trainings differ
 
@@ -69,7 +71,7 @@ def _against(now: Standing) -> Iterator[str]:
         yield f"Floor, real images against real ones: {_numbers(worth.floor)}."
     if worth.resnet is not None:
         said = f"Under the same short training: the ResNet {worth.resnet:,.1f}"
-        if worth.yardstick is not None and worth.yardstick.outcome == "collapsed":
+        if worth.yardstick is not None and worth.yardstick.outcome == COLLAPSED:
             said += " (COLLAPSED)"
         if distance is not None:
             said += f", this genotype {distance:,.1f}{_ahead(distance, worth)}"

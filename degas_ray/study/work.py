@@ -267,7 +267,8 @@ def training_work(
     classes = len(pack.classes) if config.supervised else 0
     generator = build_generator(what, config, pack.resolution, classes, seed=derive(seed, "weights"))
     score_at = partial(_milestone, scores=scores, pack=pack, place=place, phase=phase, seed=seed)
-    milestones = Milestones(config, place.folder, str(what), score_at, goes_on)
+    begun = begin.meta["step"] if begin is not None else 0
+    milestones = Milestones(config, place.folder, str(what), score_at, goes_on, begun)
     report = place.watch(phase, config.checkpoint_seconds, config.checkpoint_quota)
     resume = load_latest(place.folder / phase, phase)
     if resume is None and begin is None and leads:  # where the slider over steps begins

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from degas_ray.scores import Scores
-from degas_ray.scores.reliability import Reliability, intraclass_correlation
+from degas_ray.scores.reliability import FEWEST, Reliability, intraclass_correlation, repeated, within_groups
 from degas_ray.study.promote import Rerun
 from degas_ray.study.store import Row, StudyFolder, read_json
 from degas_ray.study.yardstick import Yardstick, read_yardstick
-
-FEWEST = 3  # genotypes with two fresh seeds or more, below which a reliability says nothing
 
 
 @dataclass(frozen=True)
@@ -66,12 +64,11 @@ def read_worth(folder: StudyFolder, rows: Sequence[Row], reruns: Sequence[Rerun]
     """Return what is known of a study's judge from its folder."""
     floor = read_json(folder.floor)
     fresh = _logs({}, reruns)
-    repeated = [values for values in fresh if len(values) > 1]
-    reliability = intraclass_correlation(fresh) if len(repeated) >= FEWEST else None
-    moves, flattered = _within(fresh), False
+    reliability = intraclass_correlation(fresh) if repeated(fresh) >= FEWEST else None
+    moves, flattered = within_groups(fresh), False
     if moves is None:
         first = {row.genotype: [row.score] for row in rows if row.score}
-        moves, flattered = _within(_logs(first, reruns)), True
+        moves, flattered = within_groups(_logs(first, reruns)), True
     return Worth(
         Scores.from_json(floor) if floor is not None else None, read_yardstick(folder), reliability, moves, flattered
     )
@@ -84,14 +81,6 @@ def _logs(first: dict[str, list[float]], reruns: Sequence[Rerun]) -> list[list[f
         if rerun.scores and (distance := Scores.from_json(rerun.scores).fid) > 0:
             found.setdefault(rerun.genotype, list(first.get(rerun.genotype, []))).append(distance)
     return [[math.log(value) for value in values] for values in found.values()]
-
-
-def _within(groups: Sequence[Sequence[float]]) -> float | None:
-    """Return the pooled standard deviation within groups, ``None`` where none has two values."""
-    freedom = sum(len(group) - 1 for group in groups)
-    if freedom < 1:
-        return None
-    return math.sqrt(sum((value - sum(g) / len(g)) ** 2 for g in groups for value in g) / freedom)
 
 
 def times(ratio: float | None) -> str:

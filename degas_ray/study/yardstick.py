@@ -18,7 +18,7 @@ from degas_ray.scores import Scores
 from degas_ray.study.attempt import Attempt, Context, Report
 from degas_ray.study.seeds import derive
 from degas_ray.study.store import StudyFolder, read_json, write_json
-from degas_ray.study.trial import INDIFFERENT, proxy_work
+from degas_ray.study.trial import proxy_facts, proxy_work
 from degas_ray.study.work import drop_checkpoints, size_of
 
 YARDSTICK = "resnet"
@@ -100,11 +100,6 @@ def run_yardstick(context: Context, pack: Pack, task: Mapping[str, Any], report:
 
 
 def _cache(config: Config, pack: Pack, home: Path) -> Path:
-    facts = {
-        "what": YARDSTICK,
-        "proxy": config.proxy.model_dump(mode="json", exclude=INDIFFERENT),
-        "scores": config.scores.model_dump(mode="json", exclude={"weights"}),
-        "images": pack.fingerprint,
-    }
+    facts = {**proxy_facts(config, pack), "what": YARDSTICK}
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     return home / "cache" / "yardsticks" / f"{key}.json"

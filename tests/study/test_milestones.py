@@ -102,3 +102,18 @@ def test_an_equal_score_does_not_replace_the_best(tmp_path: Path) -> None:
     assert best_of(tmp_path) is None
     for step, distance, best in ((1, 5.0, 1), (2, 5.0, 1), (3, 4.0, 3)):
         assert keep_if_best(tmp_path, generator, "resnet", SETTINGS, Best(step, distance)).step == best
+
+
+def test_milestones_up_to_where_a_training_took_over_are_left_out(tmp_path: Path) -> None:
+    config = TrainConfig(width=4, critic_width=4, latent_dim=4, steps=8, milestones=(0.25, 0.75, 0.875))
+    generator = build_generator("resnet", config, 8)
+    scored: list[int] = []
+
+    def score(_generator: nn.Module, step: int) -> float:
+        scored.append(step)
+        return 1.0
+
+    milestones = Milestones(config, tmp_path, "resnet", score, begun=6)
+    for step in (7, 8):
+        milestones.see(Progress("full", step, 8, {}, lambda: pytest.fail("no state is needed")), generator)
+    assert scored == [7]
