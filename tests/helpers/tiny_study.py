@@ -26,7 +26,14 @@ def tiny_config(**overrides: Any) -> Config:
         "proxy": {**GAN, "steps": 6},
         "full": {**GAN, "steps": 8},
         "scores": {"samples": 20, "real": 20, "splits": 2, "batch": 10},
-        "study": {"trials": 2, "cpus": 1, "concurrent": 2, "gpus": 0, "yardstick": False},
+        "study": {
+            "trials": 2,
+            "cpus": 1,
+            "concurrent": 2,
+            "gpus": 0,
+            "yardstick": False,
+            "rerank": {"top": 2, "seeds": 1},
+        },
     }
     config = resolve(overrides={f"{s}.{k}": v for s, values in _sections(settings) for k, v in values.items()})
     tree = config.model_dump()
