@@ -259,8 +259,9 @@ class Trainer:
         labels = self.group.own(batch.labels) if self.classes and batch.labels is not None else None
         with torch.no_grad(), self._autocast():
             fake = self._generate(self.config.batch, labels)
+        gamma = None if self.config.gamma_end is None else torch.tensor(self.now.gamma, device=self.device)
         with self._autocast():
-            terms = self._critic_loss(self.critic, Batch(real, fake, labels), self.now, self.noise)
+            terms = self._critic_loss(self.critic, Batch(real, fake, labels, gamma), self.config, self.noise)
         self._descend("critic_loss", terms, self.critic_adam)
         self._real, self._labels = real, labels
 
@@ -273,7 +274,7 @@ class Trainer:
             labels = self.group.own(torch.randint(self.classes, (count,), generator=self.noise, device=self.device))
         with self._autocast():
             fakes = Fakes(self._generate(count, labels), labels, real)
-            terms = self._generator_loss(self.critic, fakes, self.now, self.noise)
+            terms = self._generator_loss(self.critic, fakes, self.config, self.noise)
         self._descend("generator_loss", terms, self.generator_adam)
         self._fake = fakes.images.detach()
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from degas_ray.config import BudgetConfig
 from degas_ray.errors import DegasError
 from degas_ray.loop import ShouldStop
 from degas_ray.study.attempt import Context
@@ -29,9 +30,9 @@ class Ledger:
     seconds: float = 0.0
     gpu_seconds: float = 0.0
 
-    def exceeds(self, context: Context) -> str:
+    def exceeds(self, budget: BudgetConfig) -> str:
         """Return which limit of the budget is spent, or nothing."""
-        budget, hours = context.config.study.budget, self.seconds / 3600
+        hours = self.seconds / 3600
         spent = {
             "budget.hours": (budget.hours, hours),
             "budget.gpu_hours": (budget.gpu_hours, self.gpu_seconds / 3600),

@@ -124,7 +124,7 @@ class StudyQueue:
         """Return whether another trial may be proposed."""
         if len(self._proposals) >= self._total:
             return False
-        spent = self._monitor.ledger.exceeds(self._context)
+        spent = self._monitor.ledger.exceeds(self._context.config.study.budget)
         if spent:
             self._monitor.say(f"no more trials: {spent} is spent")
             self._total = len(self._proposals)

@@ -88,6 +88,8 @@ def collect(
         command = f"degas-ray sample models:/{promotion.model}@{promote.ALIAS} --grid --out samples.png"
     elif now.exhausted:
         command = f"degas-ray tune --resume {folder.name} --extend-trials {EXTEND}"
+    elif now.unfinished:
+        command = f"degas-ray tune --resume {folder.name}"
     elif genotype is not None:
         command = f"degas-ray promote {folder.name}"
     else:

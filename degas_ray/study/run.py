@@ -230,7 +230,7 @@ def _promote_best(study: Opened, monitor: Monitor, placement: Placement) -> str:
     order = promote.promotion_order(folder.rows(), read_reruns(folder), config)[: config.study.promotions]
     for turn, genotype in enumerate(order, 1):
         if turn > 1 and read_promotion(folder, genotype) is None:
-            if spent := study.ledger.exceeds(study.context):
+            if spent := study.ledger.exceeds(config.study.budget):
                 monitor.say(f"no more promotions: {spent} is spent")
                 break
             monitor.say(f"genotype {genotype.hash[:8]} is trained in its place, {turn} of at most {len(order)}")

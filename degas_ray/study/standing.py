@@ -6,6 +6,7 @@ from degas_ray.config import Config
 from degas_ray.files import checked
 from degas_ray.space import Genotype
 from degas_ray.study import promote
+from degas_ray.study.monitor import Ledger
 from degas_ray.study.promote import Promotion, Rerun
 from degas_ray.study.store import Row, StudyFolder, read_json
 from degas_ray.study.worth import Worth, read_worth
@@ -23,6 +24,7 @@ class Standing:
         collapsed: The promotions that are no champions, in order.
         worth: What the judge is worth.
         exhausted: Whether every candidate has collapsed at full length.
+        unfinished: Whether the study stopped, or still runs, before its remaining promotions.
     """
 
     rows: tuple[Row, ...]
@@ -32,6 +34,7 @@ class Standing:
     collapsed: tuple[Promotion, ...]
     worth: Worth
     exhausted: bool
+    unfinished: bool = False
 
 
 def standing(folder: StudyFolder, config: Config, chosen: Genotype | None = None) -> Standing:
@@ -59,7 +62,16 @@ def standing(folder: StudyFolder, config: Config, chosen: Genotype | None = None
     winner = Genotype.parse(leader.genotype) if leader is not None else first
     worth = read_worth(folder, rows, reruns)
     exhausted = bool(order) and len(collapsed) == len(order)
-    return Standing(tuple(rows), tuple(reruns), winner, leader, collapsed, worth, exhausted)
+    failed = leader is not None and leader.collapsed
+    unfinished = failed and len(collapsed) < min(len(order), config.study.promotions) and not _ended(folder, config)
+    return Standing(tuple(rows), tuple(reruns), winner, leader, collapsed, worth, exhausted, unfinished)
+
+
+def _ended(folder: StudyFolder, config: Config) -> bool:
+    """Return whether a study is finished, or has spent its budget and so trains no further candidate."""
+    state = folder.read()
+    spent = Ledger(**state.get("spent", {})).exceeds(config.study.budget)
+    return state.get("status") == "finished" or bool(spent)
 
 
 def read_reruns(folder: StudyFolder) -> list[Rerun]:

@@ -49,8 +49,12 @@ def _leader(now: Standing) -> Iterator[str]:
             yield f"Winner, after the short training alone: {_numbers(short)}.{collapsed}"
         return
     if promotion.collapsed:
-        count = "the full training" if len(passed) == 1 else f"all {len(passed)} full trainings"
-        yield f"NO CHAMPION: {count} COLLAPSED, so nothing was registered."
+        if now.unfinished:
+            were = "first full training" if len(passed) == 1 else f"first {len(passed)} full trainings"
+            yield f"NO CHAMPION YET: the {were} COLLAPSED. The study trains its next candidate when it is resumed."
+        else:
+            count = "the full training" if len(passed) == 1 else f"all {len(passed)} full trainings"
+            yield f"NO CHAMPION: {count} COLLAPSED, so nothing was registered."
         yield f"What they draw comes near hardly any real image. {_listed(passed)}"
         return
     full = Scores.from_json(promotion.scores)

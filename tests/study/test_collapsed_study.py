@@ -131,7 +131,10 @@ def test_a_second_study_takes_the_yardstick_of_the_first(ended: Ended, tmp_path:
 def test_a_driver_killed_between_two_promotions_goes_on_with_the_second(copied: Path) -> None:
     second = load_study(copied, "s").collapsed[1]
     shutil.rmtree(second.folder)
-    assert [promotion.genotype for promotion in load_study(copied, "s").collapsed] != [second.genotype]
+    paused = load_study(copied, "s")
+    assert [promotion.genotype for promotion in paused.collapsed] != [second.genotype]
+    assert paused.verdict[0].startswith("NO CHAMPION YET: the first full training COLLAPSED.")
+    assert paused.next_command == "degas-ray tune --resume s"
     events = resumed(copied)
     assert [event.work for event in events if event.kind == "start"] == ["promotion 2"]
     assert [promotion.scores for promotion in load_study(copied, "s").collapsed][1] == second.scores

@@ -126,6 +126,10 @@ def test_a_full_training_that_helped_nothing_is_told(folder: StudyFolder) -> Non
 def test_a_candidate_that_collapsed_is_passed_over_and_told(folder: StudyFolder) -> None:
     write(folder, [trial(0, 700.0), trial(1, 900.0), trial(2, 950.0)], [])
     promoted(folder, 0, 1626.0, "collapsed", 0.0)
+    state = {"config": {}, "trials": 3, "spent": {"seconds": 0.0, "gpu_seconds": 0.0}}
+    write_json(folder.file, {**state, "status": "paused"})
+    assert verdict(standing(folder, tiny_config()), tiny_config())[0].startswith("NO CHAMPION YET: the first full")
+    write_json(folder.file, {**state, "status": "finished"})
     now = standing(folder, tiny_config())
     assert (str(now.winner), now.exhausted) == (GENOTYPES[0], False)
     assert verdict(now, tiny_config())[0].startswith("NO CHAMPION: the full training COLLAPSED")

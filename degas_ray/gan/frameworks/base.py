@@ -20,6 +20,7 @@ class Batch(NamedTuple):
     real: Tensor  # [N, 3, R, R]
     fake: Tensor  # [N, 3, R, R], without a graph; made for the same labels
     labels: Tensor | None  # [N]
+    gamma: Tensor | None = None  # [], where it changes from step to step: a number would be fixed in a captured graph
 
 
 class Fakes(NamedTuple):

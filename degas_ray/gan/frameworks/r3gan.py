@@ -29,9 +29,10 @@ def critic_loss(critic: Critic, batch: Batch, config: TrainConfig, noise: torch.
         moved = critic(images + _STEP * normal_like(images, noise))
         squared = ((moved.score - output.score) / _STEP).square()
     real, fake = rows(output, 0, count), rows(output, count, len(images))
+    gamma = config.gamma if batch.gamma is None else batch.gamma
     return {
         "relativistic": F.softplus(fake.score - real.score).mean(),
-        "penalty": config.gamma / 2 * (squared[:count].mean() + squared[count:].mean()),
+        "penalty": gamma / 2 * (squared[:count].mean() + squared[count:].mean()),
         **classification(real, batch.labels, config.auxiliary_critic),
     }
 
