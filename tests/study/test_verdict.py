@@ -15,7 +15,7 @@ from degas_ray.scores.protocol import METHOD, Protocol
 from degas_ray.space import Genotype, Space
 from degas_ray.study.promote import Promotion, Rerun, candidates, on_front, promotion_order
 from degas_ray.study.standing import standing
-from degas_ray.study.store import Row, StudyFolder, write_json
+from degas_ray.study.store import VERSION, Row, StudyFolder, write_json
 from degas_ray.study.verdict import verdict
 from degas_ray.study.worth import read_worth
 from degas_ray.study.yardstick import Yardstick
@@ -126,7 +126,7 @@ def test_a_full_training_that_helped_nothing_is_told(folder: StudyFolder) -> Non
 def test_a_candidate_that_collapsed_is_passed_over_and_told(folder: StudyFolder) -> None:
     write(folder, [trial(0, 700.0), trial(1, 900.0), trial(2, 950.0)], [])
     promoted(folder, 0, 1626.0, "collapsed", 0.0)
-    state = {"config": {}, "trials": 3, "spent": {"seconds": 0.0, "gpu_seconds": 0.0}}
+    state = {"version": VERSION, "config": {}, "trials": 3, "spent": {"seconds": 0.0, "gpu_seconds": 0.0}}
     write_json(folder.file, {**state, "status": "paused"})
     assert verdict(standing(folder, tiny_config()), tiny_config())[0].startswith("NO CHAMPION YET: the first full")
     write_json(folder.file, {**state, "status": "finished"})
