@@ -5,7 +5,7 @@ code reads: a pass for each of real, real again and generated images, pooling af
 double differentiation, zero_grad / backward / step. Run ``python -m benchmarks.gan_step``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,7 @@ def plain_step(config: TrainConfig, generator: nn.Module, images: Tensor) -> Cal
     return step
 
 
+PRECISIONS = ("float32", "bf16")
 # Settings of a framework's step; width, precision and length are laid over them.
 STEPS: Mapping[str, Mapping[str, Any]] = {
     "ctgan": {"critic_steps": 2, "batch": 32, "generator_batch": 64},
@@ -120,14 +121,16 @@ STEPS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def measure(framework: str, resolution: int, width: int, what: str, rounds: int) -> dict[str, Any]:
+def measure(
+    framework: str, resolution: int, width: int, what: str, rounds: int, precisions: Sequence[str]
+) -> dict[str, Any]:
     """Return the seconds of a step by who does it, and how many times faster ours are."""
     settings = {"framework": framework, "width": width, "critic_width": width, "latent_dim": 128, "steps": 1_000_000}
     config = TrainConfig.model_validate({**STEPS[framework], **settings})
     pixels = np.random.default_rng(0).integers(0, 256, (2048, resolution, resolution, 3), dtype=np.uint8)
     pack = Pack(pixels, None, (), "noise", resolution, "0", Path("noise"))
     steps: dict[str, Callable[[], None]] = {}
-    for precision in ("float32", "bf16"):
+    for precision in precisions:
         own = config.model_copy(update={"precision": precision})
         steps[f"ours, {precision}"] = Trainer(own, build_generator(what, own, resolution), pack, 0).advance
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().contiguous()
@@ -141,12 +144,21 @@ def measure(framework: str, resolution: int, width: int, what: str, rounds: int)
 @click.command()
 @click.option("--framework", "frameworks", multiple=True, type=click.Choice(list(STEPS)), default=list(STEPS))
 @click.option("--width", "widths", multiple=True, type=int, default=(16, 32, 64, 128), show_default=True)
+@click.option(
+    "--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS), default=PRECISIONS, help="Of our step."
+)
 @click.option("--resolution", default=32, show_default=True, type=click.Choice([16, 32]))
 @click.option("--generator", "what", default="degas-cifar10", show_default=True)
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--threads", default=2, show_default=True)
 def main(
-    frameworks: tuple[str, ...], widths: tuple[int, ...], resolution: int, what: str, rounds: int, threads: int
+    frameworks: tuple[str, ...],
+    widths: tuple[int, ...],
+    precisions: tuple[str, ...],
+    resolution: int,
+    what: str,
+    rounds: int,
+    threads: int,
 ) -> None:
     """Print seconds a generator step, ours and plain, and their ratios."""
     torch.set_num_threads(threads)
@@ -154,7 +166,7 @@ def main(
     rows = []
     for framework in frameworks:
         for width in widths:
-            rows.append(measure(framework, resolution, width, what, rounds))
+            rows.append(measure(framework, resolution, width, what, rounds, precisions))
             click.echo(f"{framework}, width {width}: {rows[-1]['times_faster']}", err=True)
     settings = {"resolution": resolution, "generator": what, "rounds": rounds, "steps": STEPS}
     report({"benchmark": "gan_step", "settings": settings, "rows": rows})

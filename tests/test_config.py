@@ -20,7 +20,7 @@ def test_the_defaults_are_valid_and_read_back():
     labels = {"auxiliary_critic", "auxiliary_generator", "label_rate"}  # the classes have the paper's
     recipe = {"framework", "critic_steps", "batch", "generator_batch", "lr", "critic_lr", "decay", "ema", "steps"}
     differing = {f"{phase}.{key}" for phase in ("proxy", "full") for key in labels | recipe}
-    differing |= {"study.rerank.top", "study.rerank.seeds"}
+    differing |= {"study.rerank.top"}
     assert changed(config) == differing
     ours = {"paths", "cost", "cost_limit"}
     assert changed(resolve(sets=["search.paths=sampled"])) == differing | {f"search.{key}" for key in ours}

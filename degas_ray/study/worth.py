@@ -1,7 +1,7 @@
 """What a study's judge is worth: its floor, its yardstick, and how far a seed moves it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +16,22 @@ from degas_ray.study.yardstick import Yardstick, read_yardstick
 class Worth:
     """What a distance of a study is to be read against.
 
+    The reliability is that of fresh seeds where :data:`degas_ray.scores.reliability.FEWEST` genotypes have two of them.
+    Otherwise the trials' own seeds count too. Genotypes were chosen by those, so the estimate is biased, mostly down.
+
     Args:
         floor: Real images against other real ones; ``None`` in studies that did not measure it.
         yardstick: The ResNet under the same short training, where it was trained.
-        reliability: Of the log distance of one fresh seed; ``None`` where there are too few of them.
+        reliability: Of the log distance of one seed; ``None`` where too few genotypes have two seeds.
         seed_moves: Standard deviation of a training's log distance over its seeds: 0.08 is 8 %.
-        flattered: Whether that counts the trials' own seeds too, for want of fresh ones.
+        own_seeds: Whether both count the trials' own seeds.
     """
 
     floor: Scores | None = None
     yardstick: Yardstick | None = None
     reliability: Reliability | None = None
     seed_moves: float | None = None
-    flattered: bool = False
+    own_seeds: bool = False
 
     @property
     def resnet(self) -> float | None:
@@ -54,6 +57,7 @@ class Worth:
             if icc is not None
             else None,
             "seed_moves": self.seed_moves,
+            "own_seeds": self.own_seeds,
         }
 
 
@@ -63,24 +67,26 @@ FLOOR, RESNET = "×floor", "×ResNet"
 def read_worth(folder: StudyFolder, rows: Sequence[Row], reruns: Sequence[Rerun]) -> Worth:
     """Return what is known of a study's judge from its folder."""
     floor = read_json(folder.floor)
-    fresh = _logs({}, reruns)
-    reliability = intraclass_correlation(fresh) if repeated(fresh) >= FEWEST else None
-    moves, flattered = within_groups(fresh), False
-    if moves is None:
-        first = {row.genotype: [row.score] for row in rows if row.score}
-        moves, flattered = within_groups(_logs(first, reruns)), True
+    groups, own_seeds = _logs({}, reruns), False
+    if repeated(groups) < FEWEST:
+        groups, own_seeds = _logs({row.genotype: row.distances for row in rows if row.genotype}, reruns), True
     return Worth(
-        Scores.from_json(floor) if floor is not None else None, read_yardstick(folder), reliability, moves, flattered
+        Scores.from_json(floor) if floor is not None else None,
+        read_yardstick(folder),
+        intraclass_correlation(groups) if repeated(groups) >= FEWEST else None,
+        within_groups(groups),
+        own_seeds,
     )
 
 
-def _logs(first: dict[str, list[float]], reruns: Sequence[Rerun]) -> list[list[float]]:
-    """Return the log distances of each genotype that was trained again."""
+def _logs(own: Mapping[str, Sequence[float]], reruns: Sequence[Rerun]) -> list[list[float]]:
+    """Return the log distances of each genotype that was trained again, those of its trial before them."""
     found: dict[str, list[float]] = {}
     for rerun in reruns:
-        if rerun.scores and (distance := Scores.from_json(rerun.scores).fid) > 0:
-            found.setdefault(rerun.genotype, list(first.get(rerun.genotype, []))).append(distance)
-    return [[math.log(value) for value in values] for values in found.values()]
+        if rerun.scores:
+            distances = found.setdefault(rerun.genotype, list(own.get(rerun.genotype, ())))
+            distances.append(Scores.from_json(rerun.scores).fid)
+    return [[math.log(value) for value in values if value > 0] for values in found.values()]
 
 
 def times(ratio: float | None) -> str:

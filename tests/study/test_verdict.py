@@ -110,8 +110,7 @@ def test_a_champion_is_told_with_floor_yardstick_and_noise(folder: StudyFolder) 
     # ln(800 / 700) and ln(850 / 900) apart from their means, one degree of freedom each.
     within = math.sqrt((math.log(800 / 700) ** 2 / 2 + math.log(850 / 900) ** 2 / 2) / 2)
     assert f"±{100 * within:.0f} %" in " ".join(said)
-    assert "for want of fresh ones" in " ".join(said)
-    assert any(line.startswith("Reliability of one seed: not known. It takes 3 genotypes") for line in said)
+    assert any(line.startswith("Reliability of one seed: not known. It takes 3 re-ranked") for line in said)
     assert "COLLAPSED" not in " ".join(said)
     assert "did not improve" not in " ".join(said)
 
@@ -166,11 +165,24 @@ def test_reliability_is_that_of_the_fresh_seeds_alone(folder: StudyFolder) -> No
     assert worth.reliability is not None
     assert worth.reliability.value == pytest.approx((32 - 2) / (32 + 2))
     assert worth.seed_moves == pytest.approx(math.sqrt(2))
-    assert not worth.flattered
+    assert not worth.own_seeds
     write(folder, rows, reruns)
     (line,) = [line for line in verdict(standing(folder, tiny_config()), tiny_config()) if "Reliability" in line]
     assert line.startswith("Reliability of one seed (ICC): 0.88, 95 % interval ")
     assert read_worth(folder, rows, reruns[:4]).reliability is None
+
+
+def test_reliability_counts_the_trials_own_seeds_where_fresh_ones_are_too_few(folder: StudyFolder) -> None:
+    logs = {0: (0.0, 2.0), 1: (4.0, 6.0), 2: (8.0, 10.0)}
+    rows = [trial(number, math.exp(own)) for number, (own, _) in logs.items()]
+    reruns = [again(number, 0, math.exp(fresh)) for number, (_, fresh) in logs.items()]
+    worth = read_worth(folder, rows, reruns)
+    assert worth.reliability is not None
+    assert worth.reliability.value == pytest.approx((32 - 2) / (32 + 2))
+    assert (worth.seed_moves, worth.own_seeds) == (pytest.approx(math.sqrt(2)), True)
+    write(folder, rows, reruns)
+    (line,) = [line for line in verdict(standing(folder, tiny_config()), tiny_config()) if "Reliability" in line]
+    assert "from 6 trainings of 3 genotypes" in line
 
 
 def test_distances_are_shares_of_floor_and_yardstick(folder: StudyFolder) -> None:
