@@ -53,13 +53,14 @@ class Mutant:
 
     file: str
     line: int
+    column: int
     start: int
     stop: int
     old: str
     new: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}  {self.old!r} -> {self.new!r}"
+        return f"{self.file}:{self.line}:{self.column}  {self.old!r} -> {self.new!r}"
 
 
 def modules() -> list[str]:
@@ -76,7 +77,7 @@ def mutants_of(file: str, text: str) -> Iterator[Mutant]:
         assert node.end_lineno is not None
         assert node.end_col_offset is not None
         start, stop = starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
-        yield Mutant(file, node.lineno, start, stop, source[start:stop].decode(), new)
+        yield Mutant(file, node.lineno, node.col_offset + 1, start, stop, source[start:stop].decode(), new)
 
 
 def _changes(tree: ast.AST) -> Iterator[tuple[Any, str]]:
