@@ -224,7 +224,8 @@ def map_tests(root: Path, known: dict[str, Any], end: float) -> bool:
 def tests_of(mutant: Mutant, known: dict[str, Any]) -> dict[str, float]:
     """Return the tests that reach a mutant, with their seconds, the fastest first, and no more than LONGEST of them.
 
-    What runs at import has no line of its own in a test: then it is every test that reaches the module.
+    Code that runs at import is reached by no single test: its tests are all those that reach the module. A line that no
+    test reaches in this process may run in others: its tests are those of the test file with the module's name.
     """
     tests = {name: test for file in known.values() for name, test in file["tests"].items()}
     lines = set(range(mutant.line, mutant.line + mutant.old.count("\n") + 1))
@@ -235,7 +236,8 @@ def tests_of(mutant: Mutant, known: dict[str, Any]) -> dict[str, float]:
         for node in ast.walk(ast.parse(Path(mutant.file).read_text()))
         if isinstance(node, ast.FunctionDef)
     )
-    tests = reaching if reaching or inside else in_module
+    own = {name: test for name, test in tests.items() if f"/test_{Path(mutant.file).stem}.py::" in name}
+    tests = reaching or (own if inside else in_module)
     chosen: dict[str, float] = {}
     for name, test in sorted(tests.items(), key=lambda item: float(item[1]["seconds"])):
         if sum(chosen.values()) + test["seconds"] <= LONGEST:
