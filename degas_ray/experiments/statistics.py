@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from degas_ray.experiments.rows import Row
 from degas_ray.scores.reliability import FEWEST, Reliability, intraclass_correlation, repeated
@@ -79,7 +79,7 @@ def median(own: Units) -> Estimate:
     middle = float(own.middle(values))
     if len(values) < 2:
         return Estimate(middle, None, None, len(values))
-    found = stats.bootstrap(
+    found = scipy.stats.bootstrap(
         (values,),
         own.middle,
         n_resamples=RESAMPLES,
@@ -100,7 +100,7 @@ def difference(own: Units, reference: Units) -> Estimate:
     count = min(len(a), len(b))
     if count < 2:
         return Estimate(float(share(a, b)), None, None, count)
-    found = stats.bootstrap(
+    found = scipy.stats.bootstrap(
         (a, b),
         share,
         n_resamples=RESAMPLES,
@@ -129,7 +129,7 @@ def rank_agreement(first: Sequence[Row], second: Sequence[Row], by: Quantity = "
     if len(shared) < FEWEST_RANKED:
         return None
     x, y = np.array([a[key] for key in shared]), np.array([b[key] for key in shared])
-    found = stats.bootstrap(
+    found = scipy.stats.bootstrap(
         (x, y),
         _spearman,
         paired=True,
@@ -204,7 +204,7 @@ def _by_generator(rows: Sequence[Row], quantity: Quantity = "fid") -> dict[str, 
 
 def _spearman(x: NDArray[np.float64], y: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
     """Return the correlation of ranks along an axis; 0 where all are equal."""
-    a, b = (stats.rankdata(values, axis=axis) for values in (x, y))
+    a, b = (scipy.stats.rankdata(values, axis=axis) for values in (x, y))
     a, b = (ranks - ranks.mean(axis, keepdims=True) for ranks in (a, b))
     scale = np.sqrt((a * a).sum(axis) * (b * b).sum(axis))
     return np.asarray((a * b).sum(axis) / np.where(scale > 0, scale, 1))

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 
 
 class Noise(torch.Generator):
@@ -39,7 +40,8 @@ def normal_like(shaped: Tensor, noise: torch.Generator | None) -> Tensor:
     return drawn
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # the compiler does not trace random generators
+# The compiler does not trace random generators. torch.compiler.disable would load it here, which takes seconds.
+@_disable_dynamo
 def _drawn(shaped: Tensor, noise: torch.Generator | None, fill: Callable[..., Tensor]) -> Tensor:
     own = torch.empty_like(shaped)
     if not isinstance(noise, Noise) or noise.workers == 1:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 LEVEL = 0.95
 FEWEST = 3  # groups measured twice or more, below which a reliability says nothing
@@ -59,8 +59,8 @@ def intraclass_correlation(groups: Sequence[Sequence[float]]) -> Reliability | N
     size = (total - float((sizes**2).sum()) / total) / between
     ratio = mean_between / mean_within if mean_within else math.inf
     tail = (1 + LEVEL) / 2
-    low = ratio / float(stats.f.ppf(tail, between, within))
-    high = ratio * float(stats.f.ppf(tail, within, between))
+    low = ratio / float(scipy.stats.f.ppf(tail, between, within))
+    high = ratio * float(scipy.stats.f.ppf(tail, within, between))
     value, low, high = (_share(each, size) for each in (ratio, low, high))
     return Reliability(value, low, high, math.sqrt(mean_within), len(kept), total)
 

@@ -7,8 +7,8 @@ operation share a part of what they are worth. The next network to try is the be
 """
 
 import numpy as np
+import scipy  # its parts are loaded where they are used: scipy.stats alone takes a second
 from numpy.typing import NDArray
-from scipy.stats import norm, rankdata
 
 from degas_ray.search.slots import Choice, best_choice, largest, make_genotype, make_slots
 from degas_ray.space import NONE, Genotype, Space
@@ -92,8 +92,8 @@ class PathModel:
             x[:, -1] = 1
             for row, (choice, _) in zip(x, self.tried, strict=True):
                 row[self._starts[:-1] + np.asarray(choice)] = 1
-            ranks = rankdata([distance for _, distance in self.tried])
-            worth = -norm.ppf((ranks - 0.5) / len(ranks))
+            ranks = scipy.stats.rankdata([distance for _, distance in self.tried])
+            worth = -scipy.special.ndtri((ranks - 0.5) / len(ranks))
             precision += x.T @ x / NOISE
             pull = pull + x.T @ worth / NOISE
         covariance = np.linalg.inv(precision)

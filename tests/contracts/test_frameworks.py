@@ -211,6 +211,23 @@ def test_ctgans_two_passes_have_their_own_dropout() -> None:
     assert terms["consistency"].item() > 1e-3
 
 
+def test_ctgans_consistency_is_of_two_passes_over_real_images_by_numpy() -> None:
+    """Every draw again in the same order: the trunk over all images, then the head over real ones twice."""
+    critic, batch = critic_of(FRAMEWORKS["ctgan"]), batch_of()
+    config = setting(FRAMEWORKS["ctgan"], consistency=2.0, consistency_features=0.1, consistency_margin=0.05)
+    term = FRAMEWORKS["ctgan"].critic_loss(critic, batch, config, noise(4))["consistency"].item()
+    how = Forward(noise(4))
+    with torch.no_grad():
+        real = critic.trunk(torch.cat([batch.real, batch.fake]), how)[:8]
+        both = critic.head(real.repeat(3, 1, 1, 1), how)  # the third pass stands for the generated images
+    scores, features = both.score.numpy().reshape(3, 8), both.features.numpy().reshape(3, 8, -1)
+    distance = (scores[0] - scores[1]) ** 2 + 0.1 * ((features[0] - features[1]) ** 2).mean(1)
+    assert term == pytest.approx(np.maximum(2.0 * distance - 0.05, 0).mean(), rel=1e-4)
+    for images in (torch.zeros_like(batch.fake), 3 * batch.fake):
+        other = FRAMEWORKS["ctgan"].critic_loss(critic, batch._replace(fake=images), config, noise(4))
+        assert other["consistency"].item() == pytest.approx(term, rel=1e-4)
+
+
 def test_cagan_rewards_disagreement_on_generated_images_up_to_one() -> None:
     framework = FRAMEWORKS["cagan"]
     critic, batch = critic_of(framework), batch_of()

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from degas_ray import checkpoint
@@ -221,6 +222,17 @@ def test_class_scales_and_shifts_have_their_own_rate(pack: Pack, settings: Train
     loop.advance()  # at three quarters of both
     assert [group["lr"] for group in loop.generator_adam.param_groups] == pytest.approx([0.0075, 0.0375])
     assert [group["lr"] for group in loop.critic_adam.param_groups] == pytest.approx([0.00075])
+
+
+def test_the_critic_sees_dequantised_pixels(pack: Pack, settings: TrainConfig) -> None:
+    """CT-GAN's code: 2 (x / 256 - 1 / 2) + U[0, 1 / 128), so each of 256 levels fills an equal part of [-1, 1]."""
+    loop = Trainer(settings, build_generator("resnet", settings, 8), pack, 0)
+    loop.advance()
+    levels = (loop._real.double().numpy() + 1) * 128
+    whole = np.floor(levels)
+    stored = {image.tobytes() for image in pack.images}
+    assert all(image.transpose(1, 2, 0).astype(np.uint8).tobytes() in stored for image in whole)
+    assert stats.kstest((levels - whole).flatten(), "uniform").pvalue > 0.001
 
 
 def test_averaged_weights_by_hand(pack: Pack, settings: TrainConfig) -> None:

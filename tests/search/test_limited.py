@@ -2,6 +2,8 @@
 
 import math
 from collections import Counter
+from collections.abc import Mapping
+from functools import cache
 from itertools import product
 
 import pytest
@@ -18,6 +20,7 @@ from degas_ray.study.strategies import choices, distributions, genotype_of
 SMALL = {"normal_ops": ("skip_connect", "conv_3x3"), "upsample_ops": ("up_conv_1x1", "deconv_4x4")}
 
 
+@cache
 def every(space: Space) -> list[Genotype]:
     known = distributions(space)
     options = [distribution.choices for distribution in known.values()]  # type: ignore[attr-defined]
@@ -51,23 +54,32 @@ def test_draws_are_uniform_among_those_that_are_small_enough(price: str, limit: 
     assert stats.chisquare([drawn[text] for text in small]).pvalue > 0.001
 
 
+@cache
+def priced() -> list[tuple[Mapping[str, str], float]]:
+    """Return the choices and the cost of each network of the small space."""
+    limited = limited_space(SearchConfig(width=8, cost="parameters", **SMALL))  # type: ignore[arg-type]
+    return [(choices(genotype, limited.space), limited.cost(genotype)) for genotype in every(limited.space)]
+
+
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32), limit=st.floats(0.05, 2.0))
 def test_the_nearest_shares_the_most_choices(seed: int, limit: float) -> None:
     limited = limited_space(SearchConfig(width=8, cost="parameters", cost_limit=limit, **SMALL))  # type: ignore[arg-type]
     wanted = limited.space.random(seed)
 
-    def shared(genotype: Genotype) -> int:
-        own, others = choices(wanted, limited.space), choices(genotype, limited.space)
+    own = choices(wanted, limited.space)
+
+    def shared(others: Mapping[str, str]) -> int:
         return sum(own[key] == others[key] for key in own)
 
-    small = [genotype for genotype in every(limited.space) if limited.cost(genotype) <= limited.limit]
+    known = priced()
+    small = [others for others, cost in known if cost <= limited.limit]
     found = limited.nearest(wanted)
     if small:
         assert limited.cost(found) <= limited.limit
-        assert shared(found) == max(map(shared, small))
+        assert shared(choices(found, limited.space)) == max(map(shared, small))
     else:
-        assert limited.cost(found) == min(map(limited.cost, every(limited.space)))
+        assert limited.cost(found) == min(cost for _, cost in known)
     assert found == wanted or limited.cost(wanted) > limited.limit
 
 

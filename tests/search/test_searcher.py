@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -81,6 +82,47 @@ def test_adamw_takes_the_step_of_its_formula(tiny_pack):
         # At the first step both moments, corrected, make the sign of the gradient.
         expected = old * (1 - 0.01 * 0.1) - 0.01 * weight.grad / (weight.grad.abs() + 1e-8)
         torch.testing.assert_close(weight.detach(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_sgd_has_momentum_and_decay(tiny_pack):
+    """v = 0.8 v + g + 0.1 w and w = w - rate v, by NumPy, along a cosine from 0.05 to 0.01."""
+    loop = searcher(tiny_pack, lr=0.05, lr_min=0.01, momentum=0.8, weight_decay=0.1, clip=1e9, steps=4)
+    expected = [weight.detach().double().numpy().copy() for weight in loop.weights]
+    moving = [np.zeros_like(weight) for weight in expected]
+    for step in range(3):
+        loop.advance()
+        rate = 0.01 + 0.04 * (1 + math.cos(math.pi * step / 4)) / 2
+        for i, weight in enumerate(loop.weights):
+            moving[i] = 0.8 * moving[i] + weight.grad.double().numpy() + 0.1 * expected[i]
+            expected[i] = expected[i] - rate * moving[i]
+    for weight, by_hand in zip(loop.weights, expected, strict=True):
+        np.testing.assert_allclose(weight.detach().numpy(), by_hand, rtol=1e-4, atol=1e-6)
+
+
+def test_gradients_of_the_weights_are_clipped(tiny_pack):
+    """Without momentum and decay the first step is as long as the rate times the largest norm."""
+    loop = searcher(tiny_pack, lr=0.5, momentum=0.0, weight_decay=0.0, clip=1e-3)
+    before = [weight.detach().double().clone() for weight in loop.weights]
+    loop.advance()
+    moved = torch.cat([(w.detach() - old).flatten() for w, old in zip(loop.weights, before, strict=True)])
+    assert moved.norm().item() == pytest.approx(0.5 * 1e-3, rel=1e-3)
+
+
+def test_alphas_move_by_adam_with_decay(tiny_pack):
+    """Adam's published formulas by NumPy; the decay is added to the gradient, as DARTS does it."""
+    loop = searcher(tiny_pack, alpha_lr=0.01, alpha_weight_decay=2.0, alpha_betas=(0.5, 0.9), warmup=0.0)
+    expected = [alpha.detach().double().numpy().copy() for alpha in loop.alphas]
+    first, second = ([np.zeros_like(alpha) for alpha in expected] for _ in range(2))
+    for step in range(1, 4):
+        loop.advance()
+        for i, alpha in enumerate(loop.alphas):
+            gradient = alpha.grad.double().numpy() + 2.0 * expected[i]
+            first[i] = 0.5 * first[i] + 0.5 * gradient
+            second[i] = 0.9 * second[i] + 0.1 * gradient**2
+            corrected = np.sqrt(second[i] / (1 - 0.9**step)) + 1e-8
+            expected[i] = expected[i] - 0.01 * first[i] / (1 - 0.5**step) / corrected
+    for alpha, by_hand in zip(loop.alphas, expected, strict=True):
+        np.testing.assert_allclose(alpha.detach().numpy(), by_hand, rtol=1e-3, atol=1e-5)
 
 
 def test_epochs_count_the_half_that_the_weights_see(tiny_pack):
@@ -189,6 +231,18 @@ def test_penalties_by_hand(tiny_pack):
         for alpha in undecided.alphas:
             alpha.zero_()
     assert undecided._penalty().item() == pytest.approx(0.5)
+
+
+def test_the_entropy_penalty_rises_from_the_end_of_the_warm_up(tiny_pack):
+    """Alphas that are all alike have the whole entropy: 0.6 of it, times the share of the way from step 2 to step 8."""
+    loop = searcher(tiny_pack, entropy_penalty=0.6, warmup=0.25, steps=8)
+    with torch.no_grad():
+        for alpha in loop.alphas:
+            alpha.zero_()
+    found = {}
+    for loop.step in (2, 5, 8):
+        found[loop.step] = loop._penalty().item()
+    assert found == pytest.approx({2: 0.0, 5: 0.3, 8: 0.6})
 
 
 def test_a_short_search_decides_and_improves(tiny_pack):
