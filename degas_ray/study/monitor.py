@@ -7,6 +7,7 @@ from typing import Any
 
 from degas_ray.errors import DegasError
 from degas_ray.loop import ShouldStop
+from degas_ray.scores import Protocol
 from degas_ray.study.attempt import Context
 from degas_ray.study.estimate import Estimate
 from degas_ray.study.events import Event, OnEvent
@@ -60,6 +61,7 @@ class Monitor:
     ledger: Ledger
     save: Callable[[], None]
     best: float | None = None
+    protocol: Protocol | None = None  # of the study's scores
     stopping: bool = False
     running: dict[str, Job] = field(default_factory=dict)
     waiting: tuple[int, int, bool] = (0, 0, False)  # trials, trainings alone, promotion that are still to begin
@@ -73,8 +75,24 @@ class Monitor:
         self.estimate.began(job.key)
         self._emit("start", job)
 
-    def end(self, job: Job, outcome: str, score: float | None, genotype: str = "") -> None:
-        """Say that a job is over."""
+    def end(
+        self,
+        job: Job,
+        outcome: str,
+        score: float | None = None,
+        genotype: str = "",
+        protocol: Protocol | None = None,
+    ) -> None:
+        """Say that a job is over.
+
+        Args:
+            job: Which.
+            outcome: How it ended.
+            score: Its Fréchet distance, if it has one.
+            genotype: What was trained.
+            protocol: How the distance was measured.
+        """
+        self.protocol = protocol or self.protocol
         self.running.pop(job.key, None)
         self.estimate.ended(job.key)
         if score is not None and outcome != COLLAPSED and job.task["kind"] == "trial":
@@ -130,6 +148,7 @@ class Monitor:
                 work=job.key,
                 trial=job.task.get("number"),
                 best=self.best,
+                protocol=self.protocol,
                 eta=self.estimate.left(*self.waiting),
                 **more,
             )
