@@ -35,7 +35,7 @@ from degas_ray.study.store import (
 )
 from degas_ray.study.work import find_extractor, judge, real_floor, train_second_judge
 from degas_ray.study.yardstick import take_known
-from degas_ray.tracking import Tracker, Tracking, log_provenance, open_tracking, provenance
+from degas_ray.tracking import Tracker, Tracking, log_provenance, open_tracking, provenance, tags
 
 HOLD_SECONDS = 2.0
 STDERR = 2
@@ -199,7 +199,7 @@ def begin(prepared: Prepared, folder: StudyFolder, extend: int, on_event: OnEven
             "packages": {package: version(package) for package in PACKAGES},
         }
         tracker.params({**flatten(config), "images": len(pack)})
-        tracker.tags({"degas.precision": words(config)})
+        tracker.tags({tags.NUMBERS: words(config)})
         tracker.text(dump(config), "config.yaml")
         facts = provenance(config, pack.fingerprint)
         log_provenance(tracker, facts)

@@ -37,7 +37,7 @@ from degas_ray.study.work import (
     train_second_judge,
     training_work,
 )
-from degas_ray.tracking import RunDirectory, Tracker, both, log_provenance, open_tracking, provenance
+from degas_ray.tracking import RunDirectory, Tracker, both, log_provenance, open_tracking, provenance, tags
 from degas_ray.tracking.runs import Role
 
 TASK = "task.json"
@@ -269,7 +269,7 @@ def _alone(
         write_json(folder / TASK, {"role": role, "what": what, "config": config.model_dump(mode="json")})
         tracker = both(tracking.run(folder.name, role, key=f"runs/{folder.name}"), RunDirectory(folder))
         tracker.params({**flatten(config), **({"what": what} if what else {})})
-        tracker.tags({"degas.folder": str(folder), "degas.precision": words(config)})
+        tracker.tags({tags.FOLDER: str(folder), tags.NUMBERS: words(config)})
         tracker.text(dump(config), "config.yaml")
         if not resume:
             log_provenance(tracker, provenance(config, pack.fingerprint))

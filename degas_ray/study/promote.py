@@ -1,6 +1,5 @@
 """After the trials: the best few once more with fresh seeds, and the winner trained to full length and registered."""
 
-import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -26,11 +25,12 @@ from degas_ray.study.work import (
     drop_checkpoints,
     record_genotype,
     sample_grid,
+    score_tags,
     scoring_work,
     size_of,
     training_work,
 )
-from degas_ray.tracking import Tracking, model_card
+from degas_ray.tracking import Tracking, model_card, tags
 
 ALIAS = "champion"
 CARD = "README.md"
@@ -139,7 +139,7 @@ def run_rerank(context: Context, pack: Pack, task: Mapping[str, Any], report: Re
     config = context.config
     seed = derive(config.seed, "rerank", genotype.hash, index)
     name = f"{context.study} re-rank {genotype.hash[:8]} {index + 1}"
-    with Attempt(context, folder, "train", name, report) as attempt:
+    with Attempt(context, folder, "train", name, report, seed) as attempt:
         attempt.tracker.params({**flatten(config), "study.seed": config.seed, "seed": seed})
         attempt.tracker.text(dump(config), "config.yaml")
         outcome, scores = "diverged", {}
@@ -226,7 +226,7 @@ def run_promotion(context: Context, pack: Pack, task: Mapping[str, Any], report:
     seed = derive(config.seed, "full", genotype.hash)
     turn = task.get("turn", 1)
     name = f"{context.study} promotion{f' {turn}' if turn > 1 else ''}"
-    with Attempt(context, folder, "promotion", name, report) as attempt:
+    with Attempt(context, folder, "promotion", name, report, seed) as attempt:
         attempt.tracker.params({**flatten(config), "study.seed": config.seed, "seed": seed})
         attempt.tracker.text(dump(config), "config.yaml")
         place = attempt.place()
@@ -329,15 +329,14 @@ def register(
         found=found_by(config),
     )
     (package / CARD).write_text(card, encoding="utf-8")
-    tags = {
-        "degas.genotype": promotion.genotype,
-        "degas.scores": scores.sentence(),
-        "degas.scores_protocol": json.dumps(scores.to_json()["protocol"]),
-        "degas.study": study,
-        **({"degas.verdict": " ".join(verdict)} if verdict else {}),
-        **{f"degas.{metric}": f"{value:.6g}" for metric, value in scores.recorded().items()},
+    told = {
+        tags.GENOTYPE: promotion.genotype,
+        tags.STUDY: study,
+        **score_tags(scores),
+        **({tags.VERDICT: " ".join(verdict)} if verdict else {}),
+        **{tags.SCORE + metric: f"{value:.6g}" for metric, value in scores.recorded().items()},
     }
-    version = tracking.register(promotion.run_id, package, name, ALIAS, tags)
+    version = tracking.register(promotion.run_id, package, name, ALIAS, told)
     done = replace(promotion, model=name, version=version)
     write_json(folder / "result.json", asdict(done))
     return done

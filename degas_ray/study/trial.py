@@ -33,11 +33,13 @@ from degas_ray.study.work import (
     drop_checkpoints,
     real_floor,
     record_genotype,
+    score_tags,
     scoring_work,
     search_work,
     size_of,
     training_work,
 )
+from degas_ray.tracking import tags
 
 # Settings that change where and how often, not what: a generator trained under others of them is the same.
 INDIFFERENT = {"device", "compile", "checkpoint_seconds", "checkpoint_quota"}
@@ -86,7 +88,7 @@ def run_trial(context: Context, pack: Pack, task: Mapping[str, Any], report: Rep
     config = _with_milestones(apply(context.config, params))
     seed = derive(config.seed, "trial", number)
     row = Row(number, "completed", params, seed)
-    with Attempt(context, folder, "trial", f"{context.study} trial {number}", report) as attempt:
+    with Attempt(context, folder, "trial", f"{context.study} trial {number}", report, seed) as attempt:
         attempt.tracker.params({**flatten(config), "study.seed": config.seed, "seed": seed, "trial": number})
         attempt.tracker.text(dump(config), "config.yaml")
         try:
@@ -156,7 +158,7 @@ def _judged_by(config: Config, pack: Pack, attempt: Attempt, row: Row, seen: int
     ]
     reused = sorted({item.source for item in judged} - {name})
     if reused:
-        attempt.tracker.tags({"degas.reused": ", ".join(reused)})
+        attempt.tracker.tags({tags.REUSED: ", ".join(reused)})
     first = judged[0]
     return replace(
         row,
@@ -188,7 +190,7 @@ def _judged(
             {f"{phase}/{key}": value for key, value in judged.scores.recorded().items()}, config.proxy.steps
         )
         if repeat == 0:
-            attempt.tracker.tags({"degas.scores_protocol": judged.scores.sentence()})
+            attempt.tracker.tags(score_tags(judged.scores))
             _show_again(attempt, judged.source)
         return judged
     place = attempt.place(attempt.folder if repeat == 0 else attempt.folder / f"repeat-{repeat + 1}")

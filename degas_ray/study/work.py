@@ -45,7 +45,7 @@ from degas_ray.space import Genotype
 from degas_ray.study.milestones import Milestones
 from degas_ray.study.seeds import derive
 from degas_ray.study.store import read_json, write_json
-from degas_ray.tracking import Tracker
+from degas_ray.tracking import Tracker, tags
 
 FOUND = "search.json"
 LAST = "last.ckpt"  # generator, critic, optimisers
@@ -216,7 +216,7 @@ def make_try(
 
 def record_genotype(genotype: Genotype, resolution: int, place: Place) -> None:
     """Tag a run with its genotype and keep the diagram."""
-    place.tracker.tags({"degas.genotype": str(genotype), "degas.genotype_hash": genotype.hash})
+    place.tracker.tags({tags.GENOTYPE: str(genotype), tags.GENOTYPE_HASH: genotype.hash})
     place.tracker.text(json.dumps(genotype.to_json(), indent=2) + "\n", "genotype.json")
     diagram = figures.draw_genotype(genotype, resolution)
     place.keep(diagram, "diagram.png")
@@ -312,10 +312,15 @@ def scoring_work(
     result = measure(generator, config, pack, place, seed=seed)
     place.tracker.metrics({f"{phase}/{name}": value for name, value in result.recorded().items()}, step)
     if not _repeated(phase):
-        place.tracker.tags({"degas.scores_protocol": result.sentence()})
+        place.tracker.tags(score_tags(result))
     place.tracker.text(json.dumps(result.to_json(), indent=2) + "\n", _series("scores.json", phase))
     write_json(file, result.to_json())
     return result
+
+
+def score_tags(scores: Scores) -> dict[str, str]:
+    """Return the tags that say how good a generator is and how that was measured."""
+    return {tags.SCORES: scores.sentence(), tags.PROTOCOL: json.dumps(asdict(scores.protocol))}
 
 
 def drop_checkpoints(folder: Path) -> None:

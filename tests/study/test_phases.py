@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ def test_a_training_alone_can_be_sampled_and_says_how_it_was_scored(home: Path) 
     assert all(Path(path).exists() for path in run.pictures.values())
     known = open_tracking(home).find_run(run.run_id)
     assert known.metrics["full/fid"] == pytest.approx(run.scores.fid)
-    assert known.tags["degas.scores_protocol"] == run.scores.sentence()
+    assert known.tags["degas.scores"] == run.scores.sentence()
+    assert json.loads(known.tags["degas.scores_protocol"]) == asdict(run.scores.protocol)
 
 
 def test_a_hand_designed_generator_is_trained_in_the_same_way(home: Path) -> None:

@@ -1,6 +1,7 @@
 """A trial in a worker's hands; MLflow is stood in for by notes, everything else is real."""
 
 import errno
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from degas_ray.study.store import Row, StudyFolder, hold, read_json, write_json
 from degas_ray.study.trial import better_half, trial_task
 from degas_ray.study.work import Place
 from degas_ray.study.worker import FAILURE, run_task
-from degas_ray.tracking import RunDirectory
+from degas_ray.tracking import RunDirectory, provenance
 
 
 class Desk:
@@ -80,7 +81,7 @@ def test_reports_are_thinned_but_never_a_message(tmp_path: Path, data: Path, des
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("degas_ray.study.attempt.time.monotonic", clock)
         for here in (few, many):
-            said = Attempt(here, here.folder.trial(0), "trial", "t", sent.append)
+            said = Attempt(here, here.folder.trial(0), "trial", "t", sent.append, 3)
             for clock.now, phase in ((0, "search"), (0.4, "search"), (0.8, "proxy"), (2, "proxy"), (50, "proxy")):
                 said.place().on_progress(Progress(phase, 1, 9, {}, dict))
             said.say("a word")  # a message comes at any time, and delays nothing
@@ -116,6 +117,7 @@ def test_the_same_seed_gives_the_same_genotype_and_scores_twice(tmp_path: Path, 
 
 def test_what_a_trial_records(tmp_path: Path, data: Path, desk: Desk) -> None:
     here = context(tmp_path, data)
+    write_json(here.folder.provenance, provenance(here.config, "f" * 64, tmp_path))
     run(here, 0)
     run(here, 1, **{"search.n": 2, "prune.compare": "weight"})
     first, second = desk.runs["s/trials/0000"], desk.runs["s/trials/0001"]
@@ -128,7 +130,8 @@ def test_what_a_trial_records(tmp_path: Path, data: Path, desk: Desk) -> None:
         assert any(name.startswith("real-beside-generated") for name in notes.names)
         for metric in ("search/loss", "search/alpha_entropy", "proxy/critic_loss", "proxy/fid", "proxy/parameters"):
             assert notes.series(metric), metric
-        assert {"degas.genotype", "degas.genotype_hash", "degas.scores_protocol"} <= set(notes.facts)
+        assert {"degas.genotype", "degas.genotype_hash", "degas.scores", "degas.scores_protocol"} <= set(notes.facts)
+        assert notes.facts["degas.seed"] == str(notes.settings["seed"])  # not the study's, which is 0
 
 
 @pytest.mark.parametrize("phase", ["search", "proxy", "score"])
@@ -210,7 +213,8 @@ def test_a_trials_scores_are_those_of_its_first_training(tmp_path: Path, data: P
     assert read_json(here.folder.trial(0) / "scores.json") == first
     assert Scores.from_json(read_json(here.folder.trial(0) / "proxy2-scores.json") or {}).fid == row(here).distances[1]
     for notes in desk.runs.values():
-        assert notes.facts["degas.scores_protocol"] == Scores.from_json(first).sentence()
+        assert notes.facts["degas.scores"] == Scores.from_json(first).sentence()
+        assert json.loads(notes.facts["degas.scores_protocol"]) == first["protocol"]
     assert desk.runs["s/trials/0001"].facts["degas.reused"] == "trial 0"
 
 
