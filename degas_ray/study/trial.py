@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from degas_ray import figures
-from degas_ray.config import Config, ScoresConfig, dump, flatten
+from degas_ray.config import Config, ScoresConfig, dump, flatten, identity
 from degas_ray.data import Pack
 from degas_ray.errors import DivergedError, Interrupted
 from degas_ray.gan import generate
@@ -41,8 +41,6 @@ from degas_ray.study.work import (
 )
 from degas_ray.tracking import tags
 
-# Settings that change where and how often, not what: a generator trained under others of them is the same.
-INDIFFERENT = {"device", "compile", "checkpoint_seconds", "checkpoint_quota"}
 RUNGS = (0.25, 0.5)  # milestones of early stopping where none are named
 FEW = 2  # distances to compare with, below which nothing is ended
 _BESIDE = 32  # real images beside as many generated ones
@@ -271,8 +269,9 @@ def show_beside(trained: Trained, pack: Pack, place: Place, seed: int, step: int
 def proxy_facts(config: Config, pack: Pack) -> dict[str, Any]:
     """Return all that the scores of a short training depend on, besides its generator and its seed."""
     return {
-        "proxy": config.proxy.model_dump(mode="json", exclude=INDIFFERENT),
-        "scores": config.scores.model_dump(mode="json", exclude={"weights"}),
+        # With the milestones: the distances there are kept beside the scores.
+        "proxy": identity(config.proxy) | {"milestones": list(config.proxy.milestones)},
+        "scores": identity(config.scores),
         "images": pack.fingerprint,
     }
 
