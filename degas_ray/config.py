@@ -228,7 +228,9 @@ class StudyConfig(Section):
     gpus: NonNegative | None = Field(None, description="GPUs a trial, fractions allowed; null: 1 where there is one")
     search_cpus: Positive | None = Field(None, description="CPUs of a trial's search; null: as many as the trial")
     search_gpus: NonNegative | None = Field(None, description="GPUs of a trial's search; null: as many as the trial")
-    promotion_gpus: NonNegative | None = Field(None, description="GPUs of the full-length training; null: whole ones")
+    promotion_gpus: NonNegative | None = Field(
+        None, description="GPUs of the full-length training, which share each batch; null: 1 where there is one"
+    )
     tune: tuple[str, ...] = Field((), description="tuned keys only; empty: all of docs/method.md's list")
     objectives: tuple[Literal["fid", "parameters", "macs"], ...] = ("fid",)
     early_stop: bool = Field(False, description="successive halving at proxy.milestones, or at 0.25 and 0.5")

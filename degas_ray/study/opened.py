@@ -20,6 +20,7 @@ from degas_ray.study import summary
 from degas_ray.study.attempt import Context
 from degas_ray.study.events import Event, OnEvent
 from degas_ray.study.hyperparameters import tuned
+from degas_ray.study.jobs import Resources
 from degas_ray.study.monitor import Ledger
 from degas_ray.study.placement import threads_of
 from degas_ray.study.report import write_report
@@ -69,6 +70,7 @@ class Opened:
         ledger: What was spent.
         on_event: Who watches.
         should_stop: Who may end it.
+        resources: What the open session of Ray offers.
     """
 
     context: Context
@@ -78,6 +80,7 @@ class Opened:
     ledger: Ledger
     on_event: OnEvent
     should_stop: ShouldStop
+    resources: Resources
 
     @property
     def folder(self) -> StudyFolder:
@@ -183,7 +186,14 @@ def _tell_once(on_event: OnEvent, progress: Progress) -> None:
         on_event(Event("message", text=told))
 
 
-def begin(prepared: Prepared, folder: StudyFolder, extend: int, on_event: OnEvent, should_stop: ShouldStop) -> Opened:
+def begin(
+    prepared: Prepared,
+    folder: StudyFolder,
+    extend: int,
+    on_event: OnEvent,
+    should_stop: ShouldStop,
+    resources: Resources,
+) -> Opened:
     """Open the study's run and write ``study.json``."""
     config, pack, address = prepared.config, prepared.pack, prepared.tracking.address
     state = read_json(folder.file)
@@ -208,7 +218,7 @@ def begin(prepared: Prepared, folder: StudyFolder, extend: int, on_event: OnEven
         write_json(folder.floor, real_floor(config.scores, pack, folder.home).to_json())
     take_known(config, pack, folder)
     context = Context(folder.home, folder.name, config, pack.path, address.uri, address.experiment_id, tracker.run_id)
-    study = Opened(context, pack, tracker, state, Ledger(**state["spent"]), on_event, should_stop)
+    study = Opened(context, pack, tracker, state, Ledger(**state["spent"]), on_event, should_stop, resources)
     attempt = int(state.get("attempt", 0)) + 1
     study.save(trials=state["trials"] + extend, run_id=tracker.run_id, status="running", attempt=attempt)
     folder.stop.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from degas_ray.errors import ConfigError, DivergedError, InputError, Interrupted
 from degas_ray.gan import load_generator
 from degas_ray.loop import Progress
 from degas_ray.space import PUBLISHED
-from degas_ray.study import phases, run_search, run_training
+from degas_ray.study import full, phases, run_search, run_training
 from degas_ray.study.store import write_json
 from degas_ray.tracking import open_tracking
 
@@ -106,7 +106,7 @@ def test_a_diverged_training_is_recorded_as_one(home: Path, monkeypatch: pytest.
     def diverge(*args: object, **more: object) -> None:
         raise DivergedError("the loss is not finite")
 
-    monkeypatch.setattr(phases, "training_work", diverge)
+    monkeypatch.setattr(full, "training_work", diverge)
     with pytest.raises(DivergedError):
         run_training(tiny_config(), "resnet", home, name="bad")
     (known,) = [run for run in open_tracking(home).runs(role="train") if run.name == "bad"]

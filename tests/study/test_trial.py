@@ -13,11 +13,14 @@ from tiny_study import Notes, tiny_config
 from degas_ray.config import Config
 from degas_ray.data import prepare
 from degas_ray.errors import DegasError, DiskError, DivergedError
+from degas_ray.files import checked
+from degas_ray.gan import load_generator
 from degas_ray.loop import Progress
 from degas_ray.scores import Scores
-from degas_ray.space import Genotype
+from degas_ray.space import Genotype, Space
 from degas_ray.study import trial as trial_module
 from degas_ray.study.attempt import SPENT, Attempt, Context
+from degas_ray.study.promote import Promotion, promotion_task
 from degas_ray.study.store import Row, StudyFolder, hold, read_json, write_json
 from degas_ray.study.trial import better_half, trial_task
 from degas_ray.study.work import Place
@@ -337,3 +340,19 @@ def test_two_workers_never_share_a_folder(
     with hold(StudyFolder(tmp_path, "s").trial(0)), pytest.raises(DegasError, match="another process works in"):
         run(here)
     assert here.folder.row(0) is None
+
+
+def test_a_promotion_keeps_the_best_of_its_milestones_and_its_end(tmp_path: Path, data: Path, desk: Desk) -> None:
+    here = context(tmp_path, data, tiny_config(full__milestones=(0.25, 0.5)))
+    genotype = Space().random(0)
+    task = promotion_task(here, genotype)
+    run_task(here.to_json(), task, lambda report: None)
+    folder = Path(task["folder"])
+    found = checked(Promotion, read_json(folder / "result.json"), folder)
+    reached = read_json(folder / "milestones.json") or {}
+    distances = {2: reached["2"], 4: reached["4"], 8: Scores.from_json(found.scores).fid}
+    step = min(distances, key=lambda step: distances[step])
+    assert found.best == {"step": step, "distance": distances[step]}
+    assert load_generator(folder / "best.ckpt")[1]["meta"]["step"] == step
+    assert set(found.pictures) == {"samples", "real beside generated", "diagram", "scores along the way"}
+    assert all(Path(path).exists() for path in found.pictures.values())
