@@ -6,11 +6,10 @@ backward passes and gradient penalty included; a generator's own are counted fro
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -270,17 +269,3 @@ def _noise(scratch: Path, resolution: int, classes: int) -> Pack:
 
 def _note_pack(packs: dict[tuple[str, int], int], config: Config) -> None:
     packs[config.dataset, resolution_of(config)] = images_of(config)
-
-
-def throughput_of(train: Mapping[str, Any], what: str, resolution: int, seconds: float) -> float:
-    """Return the multiply-adds a second that a training of ``what`` came to, which took so long.
-
-    Args:
-        train: Its settings.
-        what: The generator.
-        resolution: Of the images.
-        seconds: It took.
-    """
-    config = TrainConfig.model_validate(train)
-    macs = _counted(what, config.width, config.latent_at(resolution), resolution, 0)[1]
-    return training_cost(config, macs, resolution, 0) / seconds

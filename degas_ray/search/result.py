@@ -24,7 +24,6 @@ class SearchResult:
         genotype: The pruned architecture.
         alphas: Raw alphas at the end, connection -> operation -> value.
         history: A row for each report: step, loss, decidedness, genotype, and softmax(alpha) of every connection.
-        decided: The last row's decidedness.
         warnings: What a person should know, with the setting to change.
         state: A checkpoint of the end.
     """
@@ -32,7 +31,6 @@ class SearchResult:
     genotype: Genotype
     alphas: dict[str, dict[str, float]]
     history: list[dict[str, Any]]
-    decided: dict[str, float]
     warnings: tuple[str, ...]
     state: State
 

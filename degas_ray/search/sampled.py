@@ -95,7 +95,7 @@ class SampledSearcher:
         """Return what was found."""
         genotype, alphas = self.genotype(), self.model.alphas()
         decided = decidedness(alphas, genotype)
-        return SearchResult(genotype, alphas, self.history, decided, verdict(decided, self.config), self.state())
+        return SearchResult(genotype, alphas, self.history, verdict(decided, self.config), self.state())
 
     def state(self) -> State:
         """Return a checkpoint from which the search goes on exactly."""

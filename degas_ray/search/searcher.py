@@ -281,7 +281,7 @@ class Searcher:
         best = max(self.history, key=lambda row: row["margin"]) if self.pruning.pick == "best-margin" else None
         genotype = Genotype.parse(best["genotype"]) if best else self.prune(alphas)
         decided = decidedness(alphas, self.prune(alphas))
-        return SearchResult(genotype, alphas, self.history, decided, verdict(decided, self.config), self.state())
+        return SearchResult(genotype, alphas, self.history, verdict(decided, self.config), self.state())
 
     def state(self) -> State:
         """Return a checkpoint from which the search goes on exactly."""
