@@ -84,7 +84,7 @@ class SearchConfig(Section):
     cost_penalty: NonNegative = Field(0.0, description="mixed: weight of the expected cost under softmax(alpha)")
     cost: Literal["macs", "parameters"] = Field("macs", description="what that cost counts")
     cost_limit: Positive | None = Field(
-        None, description="largest cost of the network that is kept, in those of the hand-designed ResNet's blocks"
+        None, description="upper bound on the genotype's cost, as a multiple of the blocks of CT-GAN's ResNet"
     )
     entropy_penalty: NonNegative = Field(0.3, description="weight of the alphas' entropy at the end; makes them decide")
     arch_data: Literal["split", "same"] = Field("split", description="alphas see their own half of the images or all")
@@ -235,7 +235,7 @@ class StudyConfig(Section):
     objectives: tuple[Literal["fid", "parameters", "macs"], ...] = ("fid",)
     early_stop: bool = Field(False, description="successive halving at proxy.milestones, or at 0.25 and 0.5")
     max_parameters: Count | None = Field(None, description="larger generators are not trained")
-    repeats: Count = Field(1, description="proxy trainings of a genotype already trained under the same settings")
+    repeats: Count = Field(1, description="proxy trainings of every genotype, whose mean distance is its score")
     strategy: Literal["glo-darts", "random", "evolution", "reinforce"] = Field(
         "glo-darts", description="a search a trial; or its genotype drawn, evolved, or written by a controller"
     )

@@ -62,3 +62,38 @@ def test_mypy_finds_a_wrong_keyword_through_a_package(tmp_path: Path) -> None:
     assert 'Argument 1 to "cost_of" has incompatible type "str"; expected "Experiment"' in told
     assert "degas_ray.cluster.opened.Cluster" in told
     assert 'Revealed type is "str"' in told or 'Revealed type is "builtins.str"' in told
+
+
+# From the lowest; a module imports from its own room or from a floor below (CONTRIBUTING.md).
+FLOORS = (
+    {"errors", "yamls", "threads", "lazy"},
+    {"space", "files", "checkpoint", "ports"},
+    {"config", "data", "figures", "loop"},
+    {"precision", "tracking", "cluster"},
+    {"search", "gan", "scores"},
+    {"study", "doctor"},
+    {"experiments"},
+    {"cli"},
+)
+ONLY_IN = {"ray": {"study", "cluster"}, "mlflow": {"tracking"}, "optuna": {"study"}}
+
+
+def test_rooms_import_from_floors_below() -> None:
+    package = ROOT / "degas_ray"
+    floor = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+    wrong = []
+    for file in sorted(package.rglob("*.py")):
+        room = file.relative_to(package).parts[0].removesuffix(".py")
+        if room == "__init__":  # offers names of all floors
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                whole = node.module == "degas_ray"
+                names = [f"degas_ray.{alias.name}" for alias in node.names] if whole else [str(node.module)]
+            for first, *rest in (name.split(".") for name in names):
+                if first == "degas_ray" and rest and rest[0] != room and floor[rest[0]] >= floor[room]:
+                    wrong.append(f"{file.relative_to(package)} imports {rest[0]}")
+                if room not in ONLY_IN.get(first, {room}):
+                    wrong.append(f"{file.relative_to(package)} imports {first}")
+    assert wrong == []
