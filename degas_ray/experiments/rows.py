@@ -41,13 +41,13 @@ class Row:
     """One piece of work.
 
     Args:
-        key: Of all that it depends on: the same work has the same key in every experiment.
+        key: Hash of all settings that it depends on: the same work has the same key in every experiment.
         kind: search, study, trial (of a study) or training.
         group: The generators' group.
         member: Which of them: a seed or a name.
         outcome: completed, collapsed, pruned, diverged or failed.
         dataset: Of the images.
-        resolution: Of the images; 0 where it did not come so far.
+        resolution: Of the images; 0 where the work ended before they were opened.
         training: Its name; empty for what is not one.
         seed: Of the search, the study or the training.
         genotype: Text, or the name of a generator designed by hand.

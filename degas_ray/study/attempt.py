@@ -1,4 +1,4 @@
-"""One worker's go at one job: its place, its tracker, its clock; it knows no Ray."""
+"""One execution of a job: its folder, its tracker and its elapsed time. Does not import Ray."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -94,7 +94,7 @@ def run_key(study: str, folder: Path) -> str:
 
 
 class Attempt:
-    """One worker's go at one job: its place, how long it took in all, and a note of what went wrong.
+    """One execution of a job: its folder, its tracker and the seconds of all executions together.
 
     Args:
         context: The study's.

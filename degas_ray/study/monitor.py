@@ -43,12 +43,12 @@ class Ledger:
 
 @dataclass
 class Monitor:
-    """Turns what workers report into events, notices when to stop, keeps the books.
+    """Turns what workers report into events, adds up what the study spends, and stops it on request.
 
     Args:
         context: The study's.
-        on_event: Who watches.
-        should_stop: Who may end it.
+        on_event: Receives the events.
+        should_stop: Asked whether to pause.
         estimate: Of the time left.
         ledger: Of the time spent.
         save: Writes the ledger into ``study.json``.
@@ -100,7 +100,7 @@ class Monitor:
         self._emit("end", job, outcome=outcome, score=score, genotype=genotype)
 
     def gone(self, job: Job) -> None:
-        """Take note that a job is not over and not running."""
+        """Mark a job as neither running nor over: another one does the rest, or it is tried again."""
         self.running.pop(job.key, None)
         self.estimate.ended(job.key)
 
@@ -118,7 +118,7 @@ class Monitor:
         self._emit("progress", job, phase=phase, step=step, steps=steps)
 
     def tick(self) -> None:
-        """Keep the books, and ask the workers to pause where that is wanted.
+        """Add up the time spent, save it, and ask the workers to pause where a pause is requested.
 
         Raises:
             DegasError: Where they do not within a minute.

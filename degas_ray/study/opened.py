@@ -68,8 +68,8 @@ class Opened:
         tracker: The study's own run.
         state: The content of ``study.json``.
         ledger: What was spent.
-        on_event: Who watches.
-        should_stop: Who may end it.
+        on_event: Receives the events.
+        should_stop: Asked whether to pause.
         resources: What the open session of Ray offers.
     """
 
@@ -152,8 +152,8 @@ def prepare_study(config: Config | None, folder: StudyFolder, on_event: OnEvent)
     """Find the images, the judge's weights and the tracking database, before anything of the study is written.
 
     Args:
-        config: Of a new study, whose precision is settled here for all of its workers; ``None`` for one that is gone on
-            with, which has its own.
+        config: Of a new study; its precision is decided here for all workers. ``None`` when a study is resumed: its
+            stored settings are used.
         folder: The study's.
         on_event: Told where the second judge has to be trained first.
 

@@ -120,8 +120,8 @@ def run_search(
         home: The home directory.
         name: Of the folder in ``HOME/runs``; ``search-1`` and so on by default.
         resume: Go on with the run ``name``.
-        on_progress: Who watches.
-        should_stop: Who may end it.
+        on_progress: Receives the progress.
+        should_stop: Asked whether to stop.
 
     Raises:
         InputError: For a name that is taken, or one that is not there; for missing data.
@@ -152,8 +152,8 @@ def run_training(
         name: Of the folder in ``HOME/runs``; ``train-1`` and so on by default.
         resume: Go on with the run ``name``.
         workers: Processes that share each batch, on as many CPUs or GPUs; one by default, or as many as the run had.
-        on_progress: Who watches.
-        should_stop: Who may end it.
+        on_progress: Receives the progress.
+        should_stop: Asked whether to stop.
 
     Raises:
         InputError: For a name that is taken, or one that is not there; for missing data or weights; for more workers

@@ -65,7 +65,7 @@ class StudyQueue:
         job = None if self._monitor.stopping else self._choose()
         running = [other.needs for other in self._monitor.running.values()]
         if job is not None and not self._placement.fits(running, job.needs):
-            # It is the next whatever else would fit, or small jobs would keep a large one waiting for ever.
+            # Keep the order: otherwise small jobs could keep a large one waiting for ever.
             self._again.insert(0, job)
             job = None
         self._monitor.waiting = self._waiting()
@@ -82,7 +82,7 @@ class StudyQueue:
         self._monitor.progress(job, report)
 
     def tick(self) -> None:
-        """Keep the books."""
+        """Save the time spent and look for a request to stop; called every few tenths of a second."""
         self._monitor.tick()
 
     def ended(self, job: Job, error: str = "") -> None:
@@ -252,7 +252,7 @@ class StudyQueue:
 
 
 class ListQueue:
-    """A few jobs that must succeed.
+    """A few jobs, each of which must succeed.
 
     Args:
         context: The study's.
@@ -284,7 +284,7 @@ class ListQueue:
         self._monitor.progress(job, report)
 
     def tick(self) -> None:
-        """Keep the books."""
+        """Save the time spent and look for a request to stop; called every few tenths of a second."""
         self._monitor.tick()
 
     def ended(self, job: Job, error: str = "") -> None:

@@ -113,7 +113,7 @@ def promote_genotype(
     with _held(None, folder, should_stop, on_event) as (prepared, folder, stop), session(folder.home) as resources:
         placement = _placed(config, folder, resources, on_event, trials=False)
         study = begin(prepared, folder, 0, on_event, stop, resources)
-        study.save(status=before)  # it is not the study that goes on
+        study.save(status=before)  # promoting does not resume the study
         try:
             _promote(study, _monitor(study, placement), chosen, placement, _promote_again(name, genotype, trial))
         finally:
@@ -131,7 +131,11 @@ def _held(
     *,
     named: bool = True,
 ) -> Iterator[tuple[Prepared, StudyFolder, ShouldStop]]:
-    """Yield what a study needs, its folder, which this process alone works in, and who may end it."""
+    """Lock the study's folder and install the handler of stop requests.
+
+    Yields:
+        The study's inputs, its locked folder, and the function that asks whether to stop.
+    """
     with _stop_by(should_stop) as stop:
         prepared = prepare_study(config, folder, on_event)
         with hold_study(folder, prepared.config.dataset, resume=config is None, named=named) as own:
@@ -360,12 +364,15 @@ def _check_scores(study: Opened) -> None:
 
 
 def _ignore(event: Event) -> None:
-    """Nobody watches."""
+    """Discard the event: the default of ``on_event``."""
 
 
 @contextmanager
 def _stop_by(should_stop: ShouldStop | None) -> Iterator[ShouldStop]:
-    """Yield who says when to pause: the caller, or SIGINT and SIGTERM; a second signal ends the study at once."""
+    """Yield the function that asks whether to pause: the caller's, or one that sees SIGINT and SIGTERM.
+
+    A second signal ends the study at once.
+    """
     if should_stop is not None or threading.current_thread() is not threading.main_thread():
         yield should_stop or (lambda: False)
         return

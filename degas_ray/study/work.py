@@ -54,12 +54,12 @@ GRID_IMAGES = 64
 
 
 def never() -> bool:
-    """Say that nobody wants to stop."""
+    """Never stop: the default of ``should_stop``."""
     return False
 
 
 def ignore(progress: Progress) -> None:
-    """Take no note of progress."""
+    """Discard the progress: the default of ``on_progress``."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ class Place:
 
     Args:
         home: The home directory: caches are there.
-        folder: Its own: checkpoints, results.
-        tracker: Where it records.
-        on_progress: Who watches.
-        should_stop: Who may end it.
+        folder: Of its checkpoints and results.
+        tracker: Records its numbers, pictures and files.
+        on_progress: Receives the progress.
+        should_stop: Asked whether to stop.
     """
 
     home: Path

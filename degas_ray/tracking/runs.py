@@ -30,7 +30,7 @@ class Run:
     Args:
         run_id: MLflow's.
         name: For people.
-        key: Of ours; one run has it.
+        key: Our own unique name of the run, such as ``NAME/trials/0003``.
         role: study, trial, promotion, search, train or evaluate.
         outcome: One of ``OUTCOMES``; empty while it runs.
         status: MLflow's: RUNNING, FINISHED, FAILED or KILLED.
