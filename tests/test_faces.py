@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FACES = ["degas_ray.cluster", "degas_ray.experiments", "degas_ray.study"]
+FACES = ["degas_ray", "degas_ray.cluster", "degas_ray.experiments", "degas_ray.study"]
 WRONG = """
 from pathlib import Path
 from degas_ray.cluster import Cluster
