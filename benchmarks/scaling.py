@@ -33,7 +33,7 @@ from degas_ray.study import Event, run_study
 from degas_ray.study.attempt import Attempt, Context
 from degas_ray.study.hyperparameters import apply
 from degas_ray.study.store import Row, StudyFolder, hold, write_json
-from degas_ray.tracking import open_tracking
+from degas_ray.tracking import open_tracking, tags
 
 NAME = "scaling"
 REPORTS = 5
@@ -47,9 +47,9 @@ def simulate(
     context, number, folder = Context.from_json(shared), int(task["number"]), Path(task["folder"])
     config = apply(context.config, task["params"])
     genotype = GENOTYPES[number % len(GENOTYPES)]
-    with hold(folder), Attempt(context, folder, "trial", f"{context.study} trial {number}", tell) as attempt:
+    with hold(folder), Attempt(context, folder, "trial", f"{context.study} trial {number}", tell, number) as attempt:
         attempt.tracker.params({**flatten(config), "seed": number, "trial": number})
-        attempt.tracker.tags({"degas.genotype": str(genotype), "degas.genotype_hash": genotype.hash})
+        attempt.tracker.tags({tags.GENOTYPE: str(genotype), tags.GENOTYPE_HASH: genotype.hash})
         distance = 100 + abs(math.log10(config.search.lr) + 2)
         for step in range(1, REPORTS + 1):
             time.sleep(sleep / REPORTS)

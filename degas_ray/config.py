@@ -40,6 +40,10 @@ _REPR.maxstring = _REPR.maxother = SHOWN
 _REPR.maxlevel = 2
 
 
+# Extra of a field that changes where, how fast or how often something is done, but not what comes out.
+UNCHANGED: dict[str, Any] = {"affects_result": False}
+
+
 class Section(BaseModel):
     """A frozen group of settings that refuses keys it does not know."""
 
@@ -80,18 +84,22 @@ class SearchConfig(Section):
     cost_penalty: NonNegative = Field(0.0, description="mixed: weight of the expected cost under softmax(alpha)")
     cost: Literal["macs", "parameters"] = Field("macs", description="what that cost counts")
     cost_limit: Positive | None = Field(
-        None, description="largest cost of the network that is kept, in those of the hand-designed ResNet's blocks"
+        None, description="upper bound on the genotype's cost, as a multiple of the blocks of CT-GAN's ResNet"
     )
     entropy_penalty: NonNegative = Field(0.3, description="weight of the alphas' entropy at the end; makes them decide")
     arch_data: Literal["split", "same"] = Field("split", description="alphas see their own half of the images or all")
     order: Literal["first", "second"] = Field("first", description="second: DARTS's unrolled step")
-    mixed: Literal["merged", "plain"] = Field("merged", description="one convolution for many ops, or op by op")
-    compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_off)] = Field(
-        "auto", description="torch.compile the step"
+    mixed: Literal["merged", "plain"] = Field(
+        "merged", description="one convolution for many ops, or op by op", json_schema_extra=UNCHANGED
     )
-    checkpoint_seconds: Positive = Field(20.0, description="least time between checkpoints")
+    compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_off)] = Field(
+        "auto", description="torch.compile the step", json_schema_extra=UNCHANGED
+    )
+    checkpoint_seconds: Positive = Field(
+        20.0, description="least time between checkpoints", json_schema_extra=UNCHANGED
+    )
     precision: Precision = Field("float32", description=_PRECISION_HELP)
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N", json_schema_extra=UNCHANGED)
 
     @model_validator(mode="after")
     def _ops(self) -> "SearchConfig":
@@ -148,12 +156,18 @@ class TrainConfig(Section):
     clip: NonNegative = Field(0.0, description="largest gradient norm; 0 is off")
     precision: Precision = Field("float32", description=_PRECISION_HELP)
     compile: Annotated[Literal["on", "off"], BeforeValidator(_on_off)] = Field(
-        "off", description="torch.compile and CUDA graphs, on a GPU"
+        "off", description="torch.compile and CUDA graphs, on a GPU", json_schema_extra=UNCHANGED
     )
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    milestones: tuple[Fraction, ...] = Field((), description="scores along the way, at these shares of the steps")
-    checkpoint_seconds: Positive = Field(20.0, description="least time between checkpoints")
-    checkpoint_quota: Count | None = Field(None, description="bytes that a run's checkpoints may take")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N", json_schema_extra=UNCHANGED)
+    milestones: tuple[Fraction, ...] = Field(
+        (), description="scores along the way, at these shares of the steps", json_schema_extra=UNCHANGED
+    )
+    checkpoint_seconds: Positive = Field(
+        20.0, description="least time between checkpoints", json_schema_extra=UNCHANGED
+    )
+    checkpoint_quota: Count | None = Field(
+        None, description="bytes that a run's checkpoints may take", json_schema_extra=UNCHANGED
+    )
 
     @model_validator(mode="after")
     def _ends(self) -> "TrainConfig":
@@ -177,7 +191,9 @@ class ScoresConfig(Section):
     resizer: Literal["clean", "legacy"] = Field(
         "clean", description="clean-fid's, or inception's own in TensorFlow's graph, which published FIDs have"
     )
-    weights: Path | None = Field(None, description="the extractor's file, where it is not in the cache")
+    weights: Path | None = Field(
+        None, description="the extractor's file, where it is not in the cache", json_schema_extra=UNCHANGED
+    )
     samples: Annotated[int, Field(ge=2)] = Field(1000, description="generated images")
     real: Annotated[int, Field(ge=2)] | None = Field(1000, description="real images; null: as many as the samples")
     splits: Count = Field(10, description="of the inception score")
@@ -212,12 +228,14 @@ class StudyConfig(Section):
     gpus: NonNegative | None = Field(None, description="GPUs a trial, fractions allowed; null: 1 where there is one")
     search_cpus: Positive | None = Field(None, description="CPUs of a trial's search; null: as many as the trial")
     search_gpus: NonNegative | None = Field(None, description="GPUs of a trial's search; null: as many as the trial")
-    promotion_gpus: NonNegative | None = Field(None, description="GPUs of the full-length training; null: whole ones")
+    promotion_gpus: NonNegative | None = Field(
+        None, description="GPUs of the full-length training, which share each batch; null: 1 where there is one"
+    )
     tune: tuple[str, ...] = Field((), description="tuned keys only; empty: all of docs/method.md's list")
     objectives: tuple[Literal["fid", "parameters", "macs"], ...] = ("fid",)
     early_stop: bool = Field(False, description="successive halving at proxy.milestones, or at 0.25 and 0.5")
     max_parameters: Count | None = Field(None, description="larger generators are not trained")
-    repeats: Count = Field(1, description="proxy trainings of a genotype already trained under the same settings")
+    repeats: Count = Field(1, description="proxy trainings of every genotype, whose mean distance is its score")
     strategy: Literal["glo-darts", "random", "evolution", "reinforce"] = Field(
         "glo-darts", description="a search a trial; or its genotype drawn, evolved, or written by a controller"
     )
@@ -227,10 +245,16 @@ class StudyConfig(Section):
     continue_winner: bool = Field(
         False, description="the promotion goes on with the winner's short training, whose steps count"
     )
-    yardstick: bool = Field(True, description="train the ResNet under proxy, once for these images and settings")
+    yardstick: bool = Field(
+        True,
+        description="train the ResNet under proxy, once for these images and settings",
+        json_schema_extra=UNCHANGED,
+    )
     budget: BudgetConfig = BudgetConfig()
-    max_failures: Annotated[int, Field(ge=0)] = Field(3, description="restarts of a trial whose worker died")
-    on_finish: str | None = Field(None, description="a command to run when the study ends")
+    max_failures: Annotated[int, Field(ge=0)] = Field(
+        3, description="restarts of a trial whose worker died", json_schema_extra=UNCHANGED
+    )
+    on_finish: str | None = Field(None, description="a command to run when the study ends", json_schema_extra=UNCHANGED)
 
 
 # What the promotion must have in common with the short training that it goes on with.
@@ -460,6 +484,12 @@ def flatten(config: BaseModel, prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + name] = value
     return flat
+
+
+def identity(section: BaseModel) -> dict[str, Any]:
+    """Return a section's settings that its results depend on, as JSON-able values; equal ones give equal results."""
+    extras = {name: field.json_schema_extra for name, field in type(section).model_fields.items()}
+    return section.model_dump(mode="json", exclude={name for name, extra in extras.items() if extra == UNCHANGED})
 
 
 def dump(config: Config) -> str:

@@ -6,7 +6,18 @@ from typing import get_args
 import pytest
 import yaml
 
-from degas_ray.config import FRAMEWORK, RECIPES, Config, TrainConfig, dump, flatten, from_tree, known_keys, resolve
+from degas_ray.config import (
+    FRAMEWORK,
+    RECIPES,
+    Config,
+    TrainConfig,
+    dump,
+    flatten,
+    from_tree,
+    identity,
+    known_keys,
+    resolve,
+)
 from degas_ray.errors import ConfigError, InputError
 from degas_ray.gan import FRAMEWORKS
 
@@ -227,3 +238,20 @@ def test_an_end_without_a_way_to_it_is_refused(sets):
     with pytest.raises(ConfigError, match="nothing moves under decay: none; set decay to linear or cosine"):
         resolve(sets=sets)
     assert resolve(sets=[*sets, f"{sets[0].partition('.')[0]}.decay=cosine"])
+
+
+def test_settings_that_change_no_result_are_no_part_of_an_identity() -> None:
+    left_out = {
+        name: set(getattr(Config(), name).model_dump()) - set(identity(getattr(Config(), name)))
+        for name in ("search", "prune", "proxy", "full", "scores", "study")
+    }
+    training = {"compile", "device", "milestones", "checkpoint_seconds", "checkpoint_quota"}
+    assert left_out == {
+        "search": {"mixed", "compile", "device", "checkpoint_seconds"},
+        "prune": set(),
+        "proxy": training,
+        "full": training,
+        "scores": {"weights"},
+        "study": {"yardstick", "max_failures", "on_finish"},
+    }
+    assert identity(resolve(sets=["full.lr=0.5"]).full) != identity(resolve().full)

@@ -146,7 +146,9 @@ def _tracking(text: str, home: Path) -> "Tracking":
 
 
 def _genotype_of_run(run_id: str, home: Path) -> str:
-    tags = _tracking(run_id, home).find_run(run_id).tags
-    if "degas.genotype" not in tags:
+    from degas_ray.tracking import tags
+
+    known = _tracking(run_id, home).find_run(run_id).tags
+    if tags.GENOTYPE not in known:
         raise InputError(f"run {run_id} has no genotype; choose a trial or a search in 'degas-ray ui'")
-    return str(tags["degas.genotype"])
+    return str(known[tags.GENOTYPE])

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from degas_ray.cluster import Cluster, ClusterFile
 
 F = TypeVar("F", bound=Callable[..., Any])
-HOME_HELP = "Where this machine keeps what it knows of clusters."
 
 
 def file_argument(command: F) -> F:

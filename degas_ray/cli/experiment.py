@@ -95,7 +95,7 @@ def list_(folder: Path, as_json: bool) -> None:
     choice = {row["file"] for row in rows if row["scale"] != SCALES[0]}  # the others have nothing to choose
     scales = [row["scale"] if row["file"] in choice else "" for row in rows]
     shown = [
-        (row["name"], scale, str(row["rows"] or ""), row["dataset"], row["title"])
+        (str(row["name"]), str(scale), str(row["rows"] or ""), str(row["dataset"]), str(row["title"]))
         for row, scale in zip(rows, scales, strict=True)
     ]
     print_table(("name", "--scale", "rows", "dataset", "what it answers"), shown, right=("rows",))

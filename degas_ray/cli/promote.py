@@ -8,7 +8,7 @@ from degas_ray.cli.arguments import SEEDLESS_HELP, find_genotype
 from degas_ray.cli.common import Verb, emit_json, home_option, json_option, quiet_option
 from degas_ray.cli.progress import open_view
 from degas_ray.cli.results import print_study, require_champion, study_facts
-from degas_ray.cli.watch import extractor_of, study_events
+from degas_ray.cli.watch import study_events
 
 
 @click.command(
@@ -36,9 +36,7 @@ def command(study: str, trial: int | None, genotype: str | None, home: Path, qui
 
     chosen = find_genotype(genotype, home) if genotype is not None else None
     with open_view(f"promote  {study}", quiet=quiet) as view:
-        result = promote_genotype(
-            home, study, genotype=chosen, trial=trial, on_event=study_events(view, extractor_of(home, study))
-        )
+        result = promote_genotype(home, study, genotype=chosen, trial=trial, on_event=study_events(view))
     if as_json:
         emit_json(study_facts(result, home))
     else:

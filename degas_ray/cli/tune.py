@@ -23,7 +23,7 @@ from degas_ray.cli.common import (
 )
 from degas_ray.cli.progress import duration, open_view
 from degas_ray.cli.results import print_study, require_champion, study_facts
-from degas_ray.cli.watch import extractor_of, study_events
+from degas_ray.cli.watch import study_events
 
 if TYPE_CHECKING:
     from degas_ray.study import Plan
@@ -136,7 +136,6 @@ def command(
         return
     from degas_ray.study import run_study
 
-    extractor = config.scores.extractor if config is not None else extractor_of(home, str(resume))
     title = f"tune  {resume or name or options['dataset'] or 'digits'}"
     with open_view(title, quiet=quiet) as view:
         result = run_study(
@@ -145,7 +144,7 @@ def command(
             name=resume or name,
             resume=resume is not None,
             extend=extend_trials or 0,
-            on_event=study_events(view, extractor),
+            on_event=study_events(view),
         )
     if as_json:
         emit_json(study_facts(result, home))

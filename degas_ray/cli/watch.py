@@ -1,7 +1,6 @@
 """From what studies and loops report to what a view shows."""
 
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from degas_ray.cli.progress import View, describe_metrics
@@ -14,26 +13,8 @@ if TYPE_CHECKING:
     from degas_ray.study.events import Event
 
 
-def distance_name(extractor: str) -> str:
-    """Return what a Fréchet distance on this extractor's features is called: only Inception's is FID."""
-    return "FID" if extractor == "inception" else "Fréchet distance"
-
-
-def extractor_of(home: Path, study: str) -> str:
-    """Return the extractor that a study's scores are measured with."""
-    from degas_ray.study.store import StudyFolder
-
-    return str(StudyFolder(home, study).read()["config"]["scores"]["extractor"])
-
-
-def study_events(view: View, extractor: str) -> "Callable[[Event], None]":
-    """Return a receiver of a study's events that keeps ``view`` up to date.
-
-    Args:
-        view: Where to show them.
-        extractor: Named with every score.
-    """
-    name = distance_name(extractor)
+def study_events(view: View) -> "Callable[[Event], None]":
+    """Return a receiver of a study's events that keeps ``view`` up to date."""
     total: int | None = None
     before = 0
     ended: set[int] = set()
@@ -48,14 +29,19 @@ def study_events(view: View, extractor: str) -> "Callable[[Event], None]":
         elif event.kind == "end":
             if event.trial is not None and event.outcome != "interrupted":
                 ended.add(event.trial)
-            note = "" if event.score is None else f"{name} {event.score:,.1f}"
+            note = "" if event.score is None else f"{_name(event)} {event.score:,.1f}"
             view.update(event.work, state=event.outcome or "completed", note=note)
         elif event.work:
             view.update(event.work, phase=event.phase, step=event.step, steps=event.steps)
-        best = "" if event.best is None else f"{name} {event.best:,.1f} ({extractor} features)"
+        features = f" ({event.protocol.features_name})" if event.protocol is not None else ""
+        best = "" if event.best is None else f"{_name(event)} {event.best:,.1f}{features}"
         view.summary(done=before + len(ended), total=total, left=event.eta, best=best)
 
     return receive
+
+
+def _name(event: "Event") -> str:
+    return event.protocol.distance_name if event.protocol is not None else "distance"
 
 
 def loop_progress(view: View) -> "Callable[[Progress], None]":

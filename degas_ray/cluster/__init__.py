@@ -1,9 +1,10 @@
 """Clusters: their file, their start on this machine or on hosts over SSH, the study as a Ray job, their end."""
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
-_WHERE = {
+from degas_ray.lazy import lazy_names
+
+_MODULES = {
     "Cluster": "opened",
     "ClusterFile": "file",
     "Status": "status",
@@ -16,10 +17,19 @@ _WHERE = {
     "read_cluster": "file",
     "read_log": "status",
 }
-__all__ = list(_WHERE)
+__all__ = list(_MODULES)
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+if TYPE_CHECKING:
+    from degas_ray.cluster.file import ClusterFile as ClusterFile
+    from degas_ray.cluster.file import read_cluster as read_cluster
+    from degas_ray.cluster.job import attach_job as attach_job
+    from degas_ray.cluster.launch import bring_down as bring_down
+    from degas_ray.cluster.launch import launch_study as launch_study
+    from degas_ray.cluster.launch import pause_study as pause_study
+    from degas_ray.cluster.opened import Cluster as Cluster
+    from degas_ray.cluster.opened import open_cluster as open_cluster
+    from degas_ray.cluster.status import Status as Status
+    from degas_ray.cluster.status import find_status as find_status
+    from degas_ray.cluster.status import read_log as read_log
+else:
+    __getattr__, __dir__ = lazy_names(__name__, _MODULES)

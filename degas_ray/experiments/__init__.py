@@ -4,10 +4,11 @@ A file names groups of generators (searched, from a study, drawn at random, or n
 get; each search, study and training is one row of a Parquet file. The work itself is the study room's.
 """
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
-_WHERE = {
+from degas_ray.lazy import lazy_names
+
+_MODULES = {
     "Cost": "cost",
     "Experiment": "files",
     "cost_of": "cost",
@@ -17,10 +18,16 @@ _WHERE = {
     "report_on": "report",
     "run_experiment": "run",
 }
-__all__ = list(_WHERE)
+__all__ = list(_MODULES)
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+if TYPE_CHECKING:
+    from degas_ray.experiments.cost import Cost as Cost
+    from degas_ray.experiments.cost import cost_of as cost_of
+    from degas_ray.experiments.files import Experiment as Experiment
+    from degas_ray.experiments.files import find_experiment as find_experiment
+    from degas_ray.experiments.files import list_experiments as list_experiments
+    from degas_ray.experiments.files import load_experiment as load_experiment
+    from degas_ray.experiments.report import report_on as report_on
+    from degas_ray.experiments.run import run_experiment as run_experiment
+else:
+    __getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -40,9 +40,9 @@ class Task:
         member: Of which generator.
         training: Its name.
         seed: Of the training.
-        config: Its ``full`` is meant.
+        config: Only its ``full`` and ``scores`` are used.
         what: The genotype's text, or the generator's name.
-        key: Of all this.
+        key: Hash of the settings and the generator; equal work has an equal key.
     """
 
     member: Member

@@ -10,22 +10,20 @@ from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel
 
-from degas_ray.config import Config, from_tree
+from degas_ray.config import Config, TrainConfig, from_tree, identity
 from degas_ray.errors import InputError
 from degas_ray.files import write_bytes
 
 KEY_DIGITS = 12
 _TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
-# Settings that change where and how often, not what comes out.
-_INDIFFERENT = {
-    "device",
-    "checkpoint_seconds",
-    "checkpoint_quota",
-    "compile",
-    "promotions",
-    "continue_winner",
-    "yardstick",
+# A study of an experiment promotes nothing.
+_PROMOTION = {"promotions", "continue_winner"}
+# Settings that change no result, and yet are in the keys of the first rows, with the value that all of those have.
+_ALWAYS: dict[str, dict[str, Any]] = {
+    "search": {"mixed": "merged"},
+    "study": {"max_failures": 3, "on_finish": None},
 }
 # Settings that are younger than the first rows, with what was done before: so they are left out of keys, and rows keep
 # theirs.
@@ -43,13 +41,13 @@ class Row:
     """One piece of work.
 
     Args:
-        key: Of all that it depends on: the same work has the same key in every experiment.
+        key: Hash of all settings that it depends on: the same work has the same key in every experiment.
         kind: search, study, trial (of a study) or training.
         group: The generators' group.
         member: Which of them: a seed or a name.
         outcome: completed, collapsed, pruned, diverged or failed.
         dataset: Of the images.
-        resolution: Of the images; 0 where it did not come so far.
+        resolution: Of the images; 0 where the work ended before they were opened.
         training: Its name; empty for what is not one.
         seed: Of the search, the study or the training.
         genotype: Text, or the name of a generator designed by hand.
@@ -219,8 +217,15 @@ def _key(kind: str, config: Config, *sections: str) -> str:
     facts |= {name: getattr(config, name) for name in ("dataset", "resolution", "limit")}
     facts |= _news("images", {name: getattr(config, name) for name in _AS_BEFORE["images"]})
     for name in sections:
-        facts[name] = _news(name, getattr(config, name).model_dump(mode="json", exclude=_INDIFFERENT | {"weights"}))
+        facts[name] = _news(name, _key_facts(name, getattr(config, name)))
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
+
+
+def _key_facts(name: str, section: BaseModel) -> dict[str, Any]:
+    facts = {key: value for key, value in identity(section).items() if key not in _PROMOTION}
+    if isinstance(section, TrainConfig):
+        facts["milestones"] = list(section.milestones)  # a row holds the distances there
+    return facts | _ALWAYS.get(name, {})
 
 
 def _news(section: str, values: Mapping[str, Any]) -> dict[str, Any]:

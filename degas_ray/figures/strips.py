@@ -18,9 +18,9 @@ class Strip:
 
     Args:
         panel: Groups of one panel share an axis; each panel has its own.
-        name: Beside it.
+        name: Written beside the group.
         values: One dot each.
-        median: Of them.
+        median: Of the values.
         low: Lower end of the median's interval, if there is one.
         high: Upper end.
     """

@@ -32,7 +32,7 @@ SCORES = LinearSegmentedColormap.from_list("scores", [colormaps["cividis"](i / 1
 SHARES = LinearSegmentedColormap.from_list("shares", ["#FFFFFF", "#B5D8EE", BLUE, "#00263D"])  # dark is large
 
 WIDTH = 6.9  # inches: the text block of a page
-SMALL, NORMAL, LARGE = 7.0, 8.0, 9.0  # points at that width
+SMALL, NORMAL = 7.0, 8.0  # points at that width
 DPI = 200
 
 

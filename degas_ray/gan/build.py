@@ -1,9 +1,7 @@
 """Networks from names and settings, with their weights drawn from a seed."""
 
-from typing import Protocol
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from degas_ray.config import TrainConfig
@@ -13,18 +11,6 @@ from degas_ray.gan.handmade import HANDMADE, DcganGenerator, ResnetGenerator
 from degas_ray.gan.init import initialise
 from degas_ray.space import Generator, Genotype, find_genotype
 from degas_ray.space.generator import check_sizes
-
-
-class LatentGenerator(Protocol):
-    """What the trainer asks of a generator."""
-
-    latent_dim: int
-    resolution: int
-    num_classes: int
-
-    def __call__(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Map latents [N, latent_dim] to images [N, 3, R, R] in (-1, 1)."""
-        ...
 
 
 def build_generator(

@@ -38,7 +38,7 @@ def model_card(
     """Return the card as Markdown: what the generator is, how it was trained and scored, how to load it.
 
     Args:
-        generator: It.
+        generator: The exported one.
         facts: What its file says.
         format: Of the export.
         beside: What lay beside the file, by headline, such as its scores.

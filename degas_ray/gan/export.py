@@ -16,7 +16,6 @@ from torch import nn
 from degas_ray import checkpoint
 from degas_ray.checkpoint import State
 from degas_ray.errors import DegasError, InputError
-from degas_ray.files import read_json
 from degas_ray.gan.card import model_card
 from degas_ray.gan.files import FACTS, KIND, load_generator
 from degas_ray.gan.source import python_source
@@ -25,13 +24,14 @@ from degas_ray.space.operations import UpConv, transposed_kernel
 _EXAMPLE = 2  # images of the pass that is traced
 
 
-def export_generator(source: Path, format: str, folder: Path) -> list[Path]:
+def export_generator(source: Path, format: str, folder: Path, beside: Mapping[str, Any] | None = None) -> list[Path]:
     """Write the generator of a file in another format.
 
     Args:
         source: A generator file.
         format: One of :data:`FORMATS`.
         folder: Where the files go; made if need be.
+        beside: What the model card says beyond the file, such as the scores, by headline.
 
     Returns:
         The files, the one to load first and the model card last.
@@ -49,7 +49,7 @@ def export_generator(source: Path, format: str, folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write(generator, facts, source, [temporary for _, temporary in parts[:-1]])
-        parts[-1][1].write_text(model_card(generator, facts, format, _beside(source)), encoding="utf-8")
+        parts[-1][1].write_text(model_card(generator, facts, format, beside), encoding="utf-8")
         for path, temporary in parts:
             os.replace(temporary, path)
     except OSError as error:
@@ -59,24 +59,6 @@ def export_generator(source: Path, format: str, folder: Path) -> list[Path]:
             if folder.is_dir():
                 temporary.unlink(missing_ok=True)
     return [path for path, _ in parts]
-
-
-def _beside(source: Path) -> dict[str, Any]:
-    """Return what a run keeps beside its generator and a stranger wants to know: how good it is, and of what."""
-    found = {}
-    if (scores := read_json(source.parent / "scores.json")) is not None:
-        # Only what was measured on Inception's graph may be called FID and inception score.
-        others = {"fid": "frechet_distance", "is_mean": "class_diversity", "is_std": "class_diversity_std"}
-        named = {} if _of_inception(scores) else others
-        found["Scores"] = {named.get(key, key): value for key, value in scores.items()}
-    if (origin := read_json(source.parent / "provenance.json")) is not None:
-        found["Where it comes from"] = {key: value for key, value in origin.items() if key != "machine"}
-    return found
-
-
-def _of_inception(scores: Mapping[str, Any]) -> bool:
-    protocol = scores.get("protocol")
-    return isinstance(protocol, Mapping) and protocol.get("extractor") == "inception"
 
 
 def plain(generator: nn.Module) -> nn.Module:

@@ -53,7 +53,7 @@ class Group:
                 fitting = -(-count // self.workers) * self.workers
                 raise InputError(
                     f"{name}: got {count} for {self.workers} workers, expected a multiple of {self.workers}, "
-                    f"such as {fitting}; set full.{name}={fitting}, or choose another number of --workers"
+                    f"such as {fitting}; set full.{name}={fitting}, or choose another number of workers"
                 )
 
     def noise(self, device: torch.device, seed: int) -> Noise:

@@ -12,7 +12,7 @@ Parameters = list[nn.Parameter]
 
 
 def build_adam(module: nn.Module, rate: float, config: TrainConfig) -> torch.optim.Adam:
-    """Return Adam over a network's weights, with what belongs to single classes in a group of its own."""
+    """Return Adam over a network's weights; scales and shifts of single classes are a parameter group of their own."""
     labelled = [m for m in module.modules() if isinstance(m, ConditionalBatchNorm2d)]
     classes = [p for norm in labelled for p in (norm.scale, norm.shift)]
     known = {id(parameter) for parameter in classes}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from degas_ray import checkpoint
 from degas_ray.checkpoint import State
-from degas_ray.config import TrainConfig
+from degas_ray.config import TrainConfig, identity
 from degas_ray.data import Batches, Pack
 from degas_ray.errors import CheckpointError, DivergedError, InputError, Interrupted
 from degas_ray.gan.build import build_critic
@@ -20,9 +20,6 @@ from degas_ray.gan.group import Group
 from degas_ray.gan.rates import at_step, build_adam, parameters_of, set_rate
 from degas_ray.loop import OnProgress, Progress, ShouldStop, keep_memory, log_every, pick_device
 from degas_ray.precision import fixed
-
-# Settings that may differ between a checkpoint and the run that goes on from it.
-_FREE = {"device", "compile", "milestones", "checkpoint_seconds", "checkpoint_quota"}
 
 
 @dataclass(frozen=True)
@@ -340,8 +337,7 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def _settings(self) -> dict[str, Any]:
-        settings = self.config.model_dump(mode="json", exclude=_FREE)
-        return settings | {
+        return identity(self.config) | {
             "seed": self.seed,
             "images": self._fingerprint,
             "resolution": self.generator.resolution,

@@ -7,7 +7,7 @@ from degas_ray.scores.frechet import frechet_distance, moments
 from degas_ray.scores.images import image_batches, open_samples
 from degas_ray.scores.inception_score import inception_score
 from degas_ray.scores.pairs import kernel_distance
-from degas_ray.scores.protocol import Protocol, comparable, differences, require_comparable
+from degas_ray.scores.protocol import Protocol, comparable, differences
 from degas_ray.scores.reference import Reference, reference_statistics
 from degas_ray.scores.score import METRICS, Scores, extract, score, score_images
 from degas_ray.scores.second import Second, SecondJudge, SecondProtocol, classifier_of, second_judge
@@ -37,7 +37,6 @@ __all__ = [
     "moments",
     "open_samples",
     "reference_statistics",
-    "require_comparable",
     "score",
     "score_images",
     "second_judge",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from degas_ray.errors import InputError, ProtocolMismatchError
+from degas_ray.errors import InputError
 from degas_ray.scores.extractors import HASH_DIGITS, INCEPTION, LEGACY
 
 METHOD = 1  # raised whenever the same images would get other numbers
@@ -118,18 +118,3 @@ def differences(a: Protocol, b: Protocol) -> tuple[str, ...]:
 def comparable(a: Protocol, b: Protocol) -> bool:
     """Return whether scores of two protocols may be ranked."""
     return not differences(a, b)
-
-
-def require_comparable(*protocols: Protocol) -> None:
-    """Refuse to go on with scores of different protocols.
-
-    Raises:
-        ProtocolMismatchError: With every field that differs.
-    """
-    for other in protocols[1:]:
-        if faults := differences(protocols[0], other):
-            lines = "\n".join(f"  {fault}" for fault in faults)
-            raise ProtocolMismatchError(
-                f"these scores were measured in different ways and cannot be ranked:\n{lines}\n"
-                "Score both again with the same settings, or compare them all the same with --any-protocol"
-            )

@@ -8,14 +8,12 @@ import torch
 from torch import nn
 
 from degas_ray.checkpoint import State
-from degas_ray.config import PruneConfig, SearchConfig
+from degas_ray.config import PruneConfig, SearchConfig, identity
 from degas_ray.data import Pack
 from degas_ray.errors import CheckpointError
 from degas_ray.space import Genotype
 
 ADAM_BETA2 = 0.99  # searches are short
-# Settings that may differ between a checkpoint and the run that goes on from it: they only change how it is computed.
-_FREE = {"checkpoint_seconds", "device", "compile", "mixed", "precision"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,6 @@ class SearchResult:
         genotype: The pruned architecture.
         alphas: Raw alphas at the end, connection -> operation -> value.
         history: A row for each report: step, loss, decidedness, genotype, and softmax(alpha) of every connection.
-        decided: The last row's decidedness.
         warnings: What a person should know, with the setting to change.
         state: A checkpoint of the end.
     """
@@ -34,16 +31,15 @@ class SearchResult:
     genotype: Genotype
     alphas: dict[str, dict[str, float]]
     history: list[dict[str, Any]]
-    decided: dict[str, float]
     warnings: tuple[str, ...]
     state: State
 
 
-def identity(config: SearchConfig, pruning: PruneConfig, pack: Pack, seed: int) -> dict[str, Any]:
+def search_identity(config: SearchConfig, pruning: PruneConfig, pack: Pack, seed: int) -> dict[str, Any]:
     """Return what a checkpoint must share with the search that goes on from it."""
     return {
-        "config": {k: v for k, v in config.model_dump(mode="json").items() if k not in _FREE},
-        "pruning": pruning.model_dump(mode="json"),
+        "config": identity(config),
+        "pruning": identity(pruning),
         "fingerprint": pack.fingerprint,
         "images": len(pack),
         "seed": seed,
@@ -51,7 +47,11 @@ def identity(config: SearchConfig, pruning: PruneConfig, pack: Pack, seed: int) 
 
 
 def require_same(mine: Mapping[str, Any], theirs: Any) -> None:
-    """Compare two identities.
+    """Compare two identities; a setting that the checkpoint does not name was not recorded when it was written.
+
+    Args:
+        mine: From :func:`search_identity`.
+        theirs: That of the checkpoint.
 
     Raises:
         CheckpointError: Naming the first setting that differs.
@@ -61,7 +61,9 @@ def require_same(mine: Mapping[str, Any], theirs: Any) -> None:
     flat = [(k, v, theirs.get(k)) for k, v in mine.items() if not isinstance(v, Mapping)]
     for section in ("config", "pruning"):
         other = theirs.get(section)
-        flat += [(k, v, other.get(k) if isinstance(other, Mapping) else None) for k, v in mine[section].items()]
+        if not isinstance(other, Mapping):
+            raise CheckpointError("the checkpoint does not name its settings; resume the run that wrote it")
+        flat += [(key, value, other[key]) for key, value in mine[section].items() if key in other]
     for key, value, other in flat:
         if value != other:
             raise CheckpointError(

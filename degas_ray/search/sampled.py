@@ -20,7 +20,7 @@ from degas_ray.loop import Progress
 from degas_ray.search.explain import verdict
 from degas_ray.search.paths import PathModel
 from degas_ray.search.prune import decidedness, softmax
-from degas_ray.search.result import SearchResult, identity, require_same
+from degas_ray.search.result import SearchResult, require_same, search_identity
 from degas_ray.search.slots import Choice
 from degas_ray.space import Genotype, Space
 
@@ -54,7 +54,7 @@ class SampledSearcher:
         )
         self.history: list[dict[str, Any]] = []
         self.metrics: dict[str, float] = {}
-        self._identity = identity(config, pruning, pack, seed)
+        self._identity = search_identity(config, pruning, pack, seed)
 
     def advance(self) -> None:
         """Try one network."""
@@ -95,7 +95,7 @@ class SampledSearcher:
         """Return what was found."""
         genotype, alphas = self.genotype(), self.model.alphas()
         decided = decidedness(alphas, genotype)
-        return SearchResult(genotype, alphas, self.history, decided, verdict(decided, self.config), self.state())
+        return SearchResult(genotype, alphas, self.history, verdict(decided, self.config), self.state())
 
     def state(self) -> State:
         """Return a checkpoint from which the search goes on exactly."""

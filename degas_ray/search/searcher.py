@@ -18,7 +18,7 @@ from degas_ray.search.accelerate import accelerate
 from degas_ray.search.explain import verdict
 from degas_ray.search.glo import project, reconstruction_loss, start_latents
 from degas_ray.search.prune import Alphas, decidedness, prune, softmax
-from degas_ray.search.result import SearchResult, build_optimizer, identity, require_same
+from degas_ray.search.result import SearchResult, build_optimizer, require_same, search_identity
 from degas_ray.search.sampled import SampledSearcher, Try
 from degas_ray.search.slots import largest, make_slots
 from degas_ray.search.supernet import Supernet
@@ -128,7 +128,7 @@ class Searcher:
         self.counted = 0
         self.history: list[dict[str, Any]] = []
         self.metrics: dict[str, float] = {}
-        self._identity = identity(config, pruning, pack, seed)
+        self._identity = search_identity(config, pruning, pack, seed)
 
     def advance(self) -> None:
         """Take one step of both kinds."""
@@ -281,7 +281,7 @@ class Searcher:
         best = max(self.history, key=lambda row: row["margin"]) if self.pruning.pick == "best-margin" else None
         genotype = Genotype.parse(best["genotype"]) if best else self.prune(alphas)
         decided = decidedness(alphas, self.prune(alphas))
-        return SearchResult(genotype, alphas, self.history, decided, verdict(decided, self.config), self.state())
+        return SearchResult(genotype, alphas, self.history, verdict(decided, self.config), self.state())
 
     def state(self) -> State:
         """Return a checkpoint from which the search goes on exactly."""

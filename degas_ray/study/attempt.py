@@ -1,4 +1,4 @@
-"""One worker's go at one job: its place, its tracker, its clock; it knows no Ray."""
+"""One execution of a job: its folder, its tracker and its elapsed time. Does not import Ray."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from degas_ray.errors import Interrupted
 from degas_ray.loop import Progress
 from degas_ray.study.store import StudyFolder, read_json, write_json
 from degas_ray.study.work import Place
-from degas_ray.tracking import Address, RunDirectory, Tracking, both, log_provenance
+from degas_ray.tracking import Address, RunDirectory, Tracking, both, log_provenance, tags
 from degas_ray.tracking.runs import Role
 
 SPENT = "spent.json"
@@ -94,7 +94,7 @@ def run_key(study: str, folder: Path) -> str:
 
 
 class Attempt:
-    """One worker's go at one job: its place, how long it took in all, and a note of what went wrong.
+    """One execution of a job: its folder, its tracker and the seconds of all executions together.
 
     Args:
         context: The study's.
@@ -102,17 +102,18 @@ class Attempt:
         role: Of its MLflow run.
         name: Of its MLflow run.
         report: Takes what the driver should see.
+        seed: The job's own.
     """
 
-    def __init__(self, context: Context, folder: Path, role: Role, name: str, report: Report) -> None:
+    def __init__(self, context: Context, folder: Path, role: Role, name: str, report: Report, seed: int) -> None:
         self.context, self.folder, self._report = context, folder, report
         mlflow = context.tracking.run(
             name, role, key=run_key(context.study, folder), parent=context.parent, pause=context.pace
         )
         self.tracker = both(mlflow, RunDirectory(folder))
-        self.tracker.tags({"degas.study": context.study, "degas.folder": str(folder)})
+        self.tracker.tags({tags.STUDY: context.study, tags.FOLDER: str(folder)})
         if (facts := read_json(context.folder.provenance)) is not None:
-            log_provenance(self.tracker, facts)
+            log_provenance(self.tracker, {**facts, "seed": seed})
         self._before = float((read_json(folder / SPENT) or {}).get("seconds", 0.0))
         self._began = self._noted = time.monotonic()
         self._looked, self._stop = 0.0, False

@@ -15,7 +15,7 @@ from degas_ray.scores import Scores
 from degas_ray.space import find_genotype
 from degas_ray.study.result import load_study
 from degas_ray.study.store import StudyFolder, list_studies, read_json
-from degas_ray.tracking import open_tracking
+from degas_ray.tracking import open_tracking, tags
 
 OURS = "this home"
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
@@ -158,7 +158,7 @@ def _of_run(run_id: str, home: Path) -> Entry:
     if not (home / "mlflow.db").exists():
         raise InputError(f"{run_id} is looked up in MLflow, but {home} holds no runs; give the right --home")
     run = open_tracking(home).find_run(run_id)
-    folder = Path(run.tags.get("degas.folder", ""))
+    folder = Path(run.tags.get(tags.FOLDER, ""))
     if run.role == "study":
         return study_entry(home, run.key)
     if run.role == "train" and (folder / "task.json").is_file():
@@ -166,7 +166,7 @@ def _of_run(run_id: str, home: Path) -> Entry:
     value = read_json(folder / "result.json") if folder.is_absolute() else None
     if value is None or not value.get("scores"):
         raise InputError(f"run {run_id} ({run.name}) has no scores; choose a trial, a training or a study")
-    study = StudyFolder(home.absolute(), run.tags.get("degas.study", ""))
+    study = StudyFolder(home.absolute(), run.tags.get(tags.STUDY, ""))
     phase: Literal["proxy", "full"] = "full" if run.role == "promotion" else "proxy"
     sizes = {key: value[key] for key in ("parameters", "macs") if value.get(key)}
     config = stored_config(study.read(), study.file)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from degas_ray.scores import Protocol
+
 
 @dataclass(frozen=True)
 class Event:
@@ -19,6 +21,7 @@ class Event:
         outcome: At the ``end``: completed, pruned, diverged, collapsed, failed or interrupted.
         score: The Fréchet distance that the work ended with.
         best: The lowest so far.
+        protocol: How ``score`` and ``best`` were measured, and so what they are called; ``None`` without either.
         genotype: Its text, once known.
         eta: Seconds until the study ends, as far as can be told.
         text: Of a message.
@@ -33,6 +36,7 @@ class Event:
     outcome: str = ""
     score: float | None = None
     best: float | None = None
+    protocol: Protocol | None = None
     genotype: str = ""
     eta: float | None = None
     text: str = ""

@@ -299,7 +299,7 @@ def _adapters(queue: Queue) -> tuple[Any, Any]:
 
 
 def _keep_quiet(data: Mapping[str, Any], ignore_prefix: bool) -> None:
-    """Take the place of what prints Ray's messages; a job's end is told by its queue."""
+    """Print nothing: replaces Ray's ``print_to_stdstream``."""
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 from degas_ray.config import BudgetConfig
 from degas_ray.errors import DegasError
 from degas_ray.loop import ShouldStop
+from degas_ray.scores import Protocol
 from degas_ray.study.attempt import Context
 from degas_ray.study.estimate import Estimate
 from degas_ray.study.events import Event, OnEvent
@@ -43,12 +44,12 @@ class Ledger:
 
 @dataclass
 class Monitor:
-    """Turns what workers report into events, notices when to stop, keeps the books.
+    """Turns what workers report into events, adds up what the study spends, and stops it on request.
 
     Args:
         context: The study's.
-        on_event: Who watches.
-        should_stop: Who may end it.
+        on_event: Receives the events.
+        should_stop: Asked whether to pause.
         estimate: Of the time left.
         ledger: Of the time spent.
         save: Writes the ledger into ``study.json``.
@@ -61,6 +62,7 @@ class Monitor:
     ledger: Ledger
     save: Callable[[], None]
     best: float | None = None
+    protocol: Protocol | None = None  # of the study's scores
     stopping: bool = False
     running: dict[str, Job] = field(default_factory=dict)
     waiting: tuple[int, int, bool] = (0, 0, False)  # trials, trainings alone, promotion that are still to begin
@@ -74,8 +76,24 @@ class Monitor:
         self.estimate.began(job.key)
         self._emit("start", job)
 
-    def end(self, job: Job, outcome: str, score: float | None, genotype: str = "") -> None:
-        """Say that a job is over."""
+    def end(
+        self,
+        job: Job,
+        outcome: str,
+        score: float | None = None,
+        genotype: str = "",
+        protocol: Protocol | None = None,
+    ) -> None:
+        """Say that a job is over.
+
+        Args:
+            job: Which.
+            outcome: How it ended.
+            score: Its Fréchet distance, if it has one.
+            genotype: What was trained.
+            protocol: How the distance was measured.
+        """
+        self.protocol = protocol or self.protocol
         self.running.pop(job.key, None)
         self.estimate.ended(job.key)
         if score is not None and outcome != COLLAPSED and job.task["kind"] == "trial":
@@ -83,7 +101,7 @@ class Monitor:
         self._emit("end", job, outcome=outcome, score=score, genotype=genotype)
 
     def gone(self, job: Job) -> None:
-        """Take note that a job is not over and not running."""
+        """Mark a job as neither running nor over: another one does the rest, or it is tried again."""
         self.running.pop(job.key, None)
         self.estimate.ended(job.key)
 
@@ -101,7 +119,7 @@ class Monitor:
         self._emit("progress", job, phase=phase, step=step, steps=steps)
 
     def tick(self) -> None:
-        """Keep the books, and ask the workers to pause where that is wanted.
+        """Add up the time spent, save it, and ask the workers to pause where a pause is requested.
 
         Raises:
             DegasError: Where they do not within a minute.
@@ -131,6 +149,7 @@ class Monitor:
                 work=job.key,
                 trial=job.task.get("number"),
                 best=self.best,
+                protocol=self.protocol,
                 eta=self.estimate.left(*self.waiting),
                 **more,
             )

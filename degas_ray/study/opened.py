@@ -20,6 +20,7 @@ from degas_ray.study import summary
 from degas_ray.study.attempt import Context
 from degas_ray.study.events import Event, OnEvent
 from degas_ray.study.hyperparameters import tuned
+from degas_ray.study.jobs import Resources
 from degas_ray.study.monitor import Ledger
 from degas_ray.study.placement import threads_of
 from degas_ray.study.report import write_report
@@ -35,7 +36,7 @@ from degas_ray.study.store import (
 )
 from degas_ray.study.work import find_extractor, judge, real_floor, train_second_judge
 from degas_ray.study.yardstick import take_known
-from degas_ray.tracking import Tracker, Tracking, log_provenance, open_tracking, provenance
+from degas_ray.tracking import Tracker, Tracking, log_provenance, open_tracking, provenance, tags
 
 HOLD_SECONDS = 2.0
 STDERR = 2
@@ -67,8 +68,9 @@ class Opened:
         tracker: The study's own run.
         state: The content of ``study.json``.
         ledger: What was spent.
-        on_event: Who watches.
-        should_stop: Who may end it.
+        on_event: Receives the events.
+        should_stop: Asked whether to pause.
+        resources: What the open session of Ray offers.
     """
 
     context: Context
@@ -78,6 +80,7 @@ class Opened:
     ledger: Ledger
     on_event: OnEvent
     should_stop: ShouldStop
+    resources: Resources
 
     @property
     def folder(self) -> StudyFolder:
@@ -149,8 +152,8 @@ def prepare_study(config: Config | None, folder: StudyFolder, on_event: OnEvent)
     """Find the images, the judge's weights and the tracking database, before anything of the study is written.
 
     Args:
-        config: Of a new study, whose precision is settled here for all of its workers; ``None`` for one that is gone on
-            with, which has its own.
+        config: Of a new study; its precision is decided here for all workers. ``None`` when a study is resumed: its
+            stored settings are used.
         folder: The study's.
         on_event: Told where the second judge has to be trained first.
 
@@ -183,7 +186,14 @@ def _tell_once(on_event: OnEvent, progress: Progress) -> None:
         on_event(Event("message", text=told))
 
 
-def begin(prepared: Prepared, folder: StudyFolder, extend: int, on_event: OnEvent, should_stop: ShouldStop) -> Opened:
+def begin(
+    prepared: Prepared,
+    folder: StudyFolder,
+    extend: int,
+    on_event: OnEvent,
+    should_stop: ShouldStop,
+    resources: Resources,
+) -> Opened:
     """Open the study's run and write ``study.json``."""
     config, pack, address = prepared.config, prepared.pack, prepared.tracking.address
     state = read_json(folder.file)
@@ -199,7 +209,7 @@ def begin(prepared: Prepared, folder: StudyFolder, extend: int, on_event: OnEven
             "packages": {package: version(package) for package in PACKAGES},
         }
         tracker.params({**flatten(config), "images": len(pack)})
-        tracker.tags({"degas.precision": words(config)})
+        tracker.tags({tags.NUMBERS: words(config)})
         tracker.text(dump(config), "config.yaml")
         facts = provenance(config, pack.fingerprint)
         log_provenance(tracker, facts)
@@ -208,7 +218,7 @@ def begin(prepared: Prepared, folder: StudyFolder, extend: int, on_event: OnEven
         write_json(folder.floor, real_floor(config.scores, pack, folder.home).to_json())
     take_known(config, pack, folder)
     context = Context(folder.home, folder.name, config, pack.path, address.uri, address.experiment_id, tracker.run_id)
-    study = Opened(context, pack, tracker, state, Ledger(**state["spent"]), on_event, should_stop)
+    study = Opened(context, pack, tracker, state, Ledger(**state["spent"]), on_event, should_stop, resources)
     attempt = int(state.get("attempt", 0)) + 1
     study.save(trials=state["trials"] + extend, run_id=tracker.run_id, status="running", attempt=attempt)
     folder.stop.unlink(missing_ok=True)

@@ -8,12 +8,13 @@ import logging
 import shutil
 import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from degas_ray import errors
-from degas_ray.checkpoint import State
+from degas_ray.checkpoint import State, load
 from degas_ray.config import Config, TrainConfig, from_tree
 from degas_ray.data import open_pack
 from degas_ray.errors import DegasError, InputError
@@ -42,6 +43,7 @@ class Task:
         seed: Of the weights and every draw.
         config: Its ``full`` and ``scores`` count.
         threads: Of each worker on the CPU.
+        begin: The file of the end of a short training that this one goes on with; empty without.
     """
 
     what: str
@@ -51,10 +53,21 @@ class Task:
     seed: int
     config: Mapping[str, Any]
     threads: int
+    begin: str
 
 
 def train_in_parallel(
-    config: Config, what: str | Genotype, pack: Path, place: Place, *, workers: int, seed: int
+    config: Config,
+    what: str | Genotype,
+    pack: Path,
+    place: Place,
+    *,
+    workers: int,
+    seed: int,
+    setting: str,
+    again: str,
+    begin: Path | None = None,
+    resources: Resources | None = None,
 ) -> None:
     """Train a generator on many workers; the run's folder ends with it, as after :func:`training_work` with one.
 
@@ -65,6 +78,10 @@ def train_in_parallel(
         place: The run's; on a cluster on storage that every worker sees.
         workers: How many share each batch.
         seed: Of the weights and every draw.
+        setting: What the number of workers was set by, for errors.
+        again: What goes on with the training, for errors.
+        begin: The file of the end of a short training that this one goes on with.
+        resources: Those of the session that is open; a session of its own by default.
 
     Raises:
         InputError: For more workers than there are CPUs or GPUs, or batches that they cannot share.
@@ -76,8 +93,8 @@ def train_in_parallel(
         return
     full = config.full
     Group(0, workers).check(batch=full.batch, generator_batch=full.generator_batch)
-    with session(place.home) as resources:
-        gpu = _on_gpus(full, workers, resources)
+    with session(place.home) if resources is None else nullcontext(resources) as there:
+        gpu = _on_gpus(full, workers, there, setting)
         task = Task(
             str(what),
             str(pack),
@@ -85,10 +102,11 @@ def train_in_parallel(
             str(place.folder),
             seed,
             config.model_dump(mode="json"),
-            max(1, int(resources.cpus // workers)),
+            max(1, int(there.cpus // workers)),
+            str(begin or ""),
         )
         try:
-            outcome = _fit(task, place, workers, gpu, config.study.max_failures)
+            outcome = _fit(task, place, workers, gpu, config.study.max_failures, again)
         finally:
             shutil.rmtree(_scratch(place.folder), ignore_errors=True)
     if outcome is not None:
@@ -96,17 +114,17 @@ def train_in_parallel(
         raise getattr(errors, kind)(text)
 
 
-def _on_gpus(config: TrainConfig, workers: int, resources: Resources) -> bool:
+def _on_gpus(config: TrainConfig, workers: int, resources: Resources, setting: str) -> bool:
     """Return whether each worker has a GPU; refuse more workers than there is room for."""
     gpu = config.device != "cpu" and resources.gpus > 0
     room, unit = (int(resources.gpus), "GPUs") if gpu else (int(resources.cpus), "CPUs")
     if workers > room:
         hint = "; set full.device=cpu to train on CPUs" if gpu else ""
-        raise InputError(f"--workers: got {workers}, but Ray has {room} {unit}; use --workers {max(1, room)}{hint}")
+        raise InputError(f"{setting}: got {workers}, but Ray has {room} {unit}; use {max(1, room)}{hint}")
     return gpu
 
 
-def _fit(task: Task, place: Place, workers: int, gpu: bool, max_failures: int) -> tuple[str, str] | None:
+def _fit(task: Task, place: Place, workers: int, gpu: bool, max_failures: int, again: str) -> tuple[str, str] | None:
     """Run the workers and pass on what they say; return the kind and text of what they ended with, if with an error."""
     import ray
     from ray import train
@@ -138,8 +156,7 @@ def _fit(task: Task, place: Place, workers: int, gpu: bool, max_failures: int) -
     outcome = _pass_on(ray.get(board.take.remote()), place) or outcome
     if fitting.error is not None and outcome is None:
         raise DegasError(
-            f"workers died more than {max_failures} times, last: {_last_line(fitting.error)}; "
-            f"go on with 'degas-ray train --resume {place.folder.name}', or with fewer --workers"
+            f"workers died more than {max_failures} times, last: {_last_line(fitting.error)}; go on with {again}"
         )
     return outcome
 
@@ -201,6 +218,7 @@ def run_worker(config: dict[str, Any]) -> None:
             seed=task.seed,
             scores=settings.scores,
             group=group,
+            begin=load(Path(task.begin), "proxy") if task.begin else None,
         )
     except DegasError as error:  # all workers see it, and another try would end the same
         if group.leads:

@@ -8,8 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, TypeVar
 
-from degas_ray import figures
-from degas_ray.config import Config, TrainConfig, dump, flatten, stored_config
+from degas_ray.config import Config, dump, flatten, stored_config
 from degas_ray.data import Pack, prepare, split
 from degas_ray.errors import DivergedError, InputError, Interrupted
 from degas_ray.gan import HANDMADE
@@ -17,27 +16,22 @@ from degas_ray.loop import OnProgress, ShouldStop
 from degas_ray.precision import settled, words
 from degas_ray.scores import Scores
 from degas_ray.space import Genotype, find_genotype
-from degas_ray.study.milestones import BEST, Best, keep_if_best
+from degas_ray.study.full import record_start, train_fully
+from degas_ray.study.milestones import Best
 from degas_ray.study.seeds import derive
 from degas_ray.study.store import check_name, hold, hold_new, numbered, read_json, write_json
-from degas_ray.study.trial import look, show_beside
 from degas_ray.study.work import (
     Found,
     Place,
-    Trained,
     find_extractor,
     ignore,
     judge,
     never,
-    record_genotype,
-    sample_grid,
-    scoring_work,
     search_work,
     size_of,
     train_second_judge,
-    training_work,
 )
-from degas_ray.tracking import RunDirectory, Tracker, both, log_provenance, open_tracking, provenance
+from degas_ray.tracking import RunDirectory, Tracker, both, log_provenance, open_tracking, provenance, tags
 from degas_ray.tracking.runs import Role
 
 TASK = "task.json"
@@ -126,8 +120,8 @@ def run_search(
         home: The home directory.
         name: Of the folder in ``HOME/runs``; ``search-1`` and so on by default.
         resume: Go on with the run ``name``.
-        on_progress: Who watches.
-        should_stop: Who may end it.
+        on_progress: Receives the progress.
+        should_stop: Asked whether to stop.
 
     Raises:
         InputError: For a name that is taken, or one that is not there; for missing data.
@@ -158,8 +152,8 @@ def run_training(
         name: Of the folder in ``HOME/runs``; ``train-1`` and so on by default.
         resume: Go on with the run ``name``.
         workers: Processes that share each batch, on as many CPUs or GPUs; one by default, or as many as the run had.
-        on_progress: Who watches.
-        should_stop: Who may end it.
+        on_progress: Receives the progress.
+        should_stop: Asked whether to stop.
 
     Raises:
         InputError: For a name that is taken, or one that is not there; for missing data or weights; for more workers
@@ -182,53 +176,27 @@ def _search(config: Config, what: str, pack: Pack, place: Place) -> SearchRun:
 
 def _train(config: Config, text: str, pack: Pack, place: Place, *, workers: int | None) -> TrainRun:
     what: str | Genotype = text if text in HANDMADE else Genotype.parse(text)
-    full, tracker, folder = config.full, place.tracker, place.folder
     seed = derive(config.seed, "full", text)
-    pictures = {"samples": "images/grid", "real beside generated": "images/real-beside-generated"}
-    paths = {key: folder / f"{stem}-{full.steps:06d}.png" for key, stem in pictures.items()}
-    if isinstance(what, Genotype):
-        record_genotype(what, pack.resolution, place)
-        paths["diagram"] = folder / "diagram.svg"
-    parameters, macs = size_of(what, full, pack.resolution, len(pack.classes) if full.supervised else 0)
-    tracker.metrics({"full/parameters": parameters, "full/macs": macs}, 0)
-    if (count := _workers(workers, folder)) > 1:
+    if (count := _workers(workers, place.folder)) > 1:
         from degas_ray.study.parallel import train_in_parallel
 
-        train_in_parallel(config, what, pack.path, place, workers=count, seed=seed)
-    trained = training_work(full, what, pack, place, phase="full", seed=seed, scores=config.scores)
-    scores = scoring_work(trained.generator, config.scores, pack, place, phase="full", seed=seed, step=full.steps)
-    trained = look(trained, scores, config.scores, pack, place)
-    tracker.image(sample_grid(trained.generator, seed), "grid", full.steps)
-    show_beside(trained, pack, place, seed, full.steps)
-    tracker.artifact(folder / "generator.ckpt")
-    best = _along_the_way(trained, full, text, scores, place, paths) if trained.milestones else None
+        record_start(config, what, pack, place)
+        again = f"'degas-ray train --resume {place.folder.name}', or with fewer --workers"
+        train_in_parallel(config, what, pack.path, place, workers=count, seed=seed, setting="--workers", again=again)
+    done = train_fully(config, what, pack, place, seed=seed)
     return TrainRun(
-        folder.name,
-        folder,
-        tracker.run_id,
+        place.folder.name,
+        place.folder,
+        place.tracker.run_id,
         text,
-        scores,
-        trained.outcome,
-        trained.collapsed_at,
-        parameters,
-        macs,
-        _texts(paths),
-        best,
+        done.scores,
+        done.trained.outcome,
+        done.trained.collapsed_at,
+        done.parameters,
+        done.macs,
+        done.pictures,
+        done.best,
     )
-
-
-def _along_the_way(
-    trained: Trained, config: TrainConfig, text: str, scores: Scores, place: Place, pictures: dict[str, Path]
-) -> Best:
-    """Draw the curve of the scores up to the last, and return the best of them; its generator is ``best.ckpt``."""
-    name = scores.protocol.distance_name
-    points = [(int(step), distance) for step, distance in trained.milestones.items()] + [(config.steps, scores.fid)]
-    title = f"{name} on {scores.protocol.extractor} features"
-    place.keep(figures.curve([{"step": s, name: d} for s, d in points], "step", [name], title=title), "scores.png")
-    pictures["scores along the way"] = place.folder / "scores.png"
-    best = keep_if_best(place.folder, trained.generator, text, config, Best(*points[-1]))
-    place.tracker.artifact(place.folder / BEST)
-    return best
 
 
 def _workers(asked: int | None, folder: Path) -> int:
@@ -269,7 +237,7 @@ def _alone(
         write_json(folder / TASK, {"role": role, "what": what, "config": config.model_dump(mode="json")})
         tracker = both(tracking.run(folder.name, role, key=f"runs/{folder.name}"), RunDirectory(folder))
         tracker.params({**flatten(config), **({"what": what} if what else {})})
-        tracker.tags({"degas.folder": str(folder), "degas.precision": words(config)})
+        tracker.tags({tags.FOLDER: str(folder), tags.NUMBERS: words(config)})
         tracker.text(dump(config), "config.yaml")
         if not resume:
             log_provenance(tracker, provenance(config, pack.fingerprint))

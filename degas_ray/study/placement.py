@@ -41,6 +41,11 @@ class Placement:
         return self.search != self.training
 
     @property
+    def workers(self) -> int:
+        """Processes that share each batch of the full-length training: one for each of its GPUs."""
+        return max(1, int(self.promotion.gpus))
+
+    @property
     def concurrent(self) -> int:
         """Jobs side by side, at most."""
         return max(self.searches, self.trainings)

@@ -1,6 +1,5 @@
 """After the trials: the best few once more with fresh seeds, and the winner trained to full length and registered."""
 
-import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -9,28 +8,30 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from degas_ray.checkpoint import State, load
+from degas_ray.checkpoint import load
 from degas_ray.config import Config, dump, flatten
 from degas_ray.data import Pack
 from degas_ray.errors import DegasError, DivergedError
+from degas_ray.loop import ShouldStop
 from degas_ray.scores import Scores
 from degas_ray.space import Genotype
 from degas_ray.study.attempt import Attempt, Context, Report, run_key
+from degas_ray.study.full import record_start, train_fully
 from degas_ray.study.introduction import found_by
+from degas_ray.study.jobs import Resources
+from degas_ray.study.parallel import train_in_parallel
 from degas_ray.study.pareto import front, ranked
 from degas_ray.study.seeds import derive
-from degas_ray.study.store import COLLAPSED, Row, Size, write_json
-from degas_ray.study.trial import look, proxy_work, show_beside
+from degas_ray.study.store import COLLAPSED, Row, Size, hold, write_json
+from degas_ray.study.trial import proxy_work
 from degas_ray.study.work import (
     LAST,
     drop_checkpoints,
     record_genotype,
-    sample_grid,
-    scoring_work,
+    score_tags,
     size_of,
-    training_work,
 )
-from degas_ray.tracking import Tracking, model_card
+from degas_ray.tracking import Tracking, model_card, tags
 
 ALIAS = "champion"
 CARD = "README.md"
@@ -74,6 +75,8 @@ class Promotion:
         model: The registered model's name; empty before it is registered.
         version: Its version there.
         pictures: What they show, to their files.
+        best: Step and Fréchet distance of ``best.ckpt``, the best of the generators that were scored along the way and
+            at the end; ``None`` without milestones.
     """
 
     genotype: str
@@ -86,6 +89,7 @@ class Promotion:
     model: str = ""
     version: int = 0
     pictures: Mapping[str, str] = field(default_factory=dict)
+    best: Mapping[str, float] | None = None
 
     @property
     def collapsed(self) -> bool:
@@ -139,7 +143,7 @@ def run_rerank(context: Context, pack: Pack, task: Mapping[str, Any], report: Re
     config = context.config
     seed = derive(config.seed, "rerank", genotype.hash, index)
     name = f"{context.study} re-rank {genotype.hash[:8]} {index + 1}"
-    with Attempt(context, folder, "train", name, report) as attempt:
+    with Attempt(context, folder, "train", name, report, seed) as attempt:
         attempt.tracker.params({**flatten(config), "study.seed": config.seed, "seed": seed})
         attempt.tracker.text(dump(config), "config.yaml")
         outcome, scores = "diverged", {}
@@ -223,53 +227,98 @@ def run_promotion(context: Context, pack: Pack, task: Mapping[str, Any], report:
     folder, genotype, config = Path(task["folder"]), Genotype.parse(task["genotype"]), context.config
     if (folder / "result.json").exists():
         return
-    seed = derive(config.seed, "full", genotype.hash)
-    turn = task.get("turn", 1)
-    name = f"{context.study} promotion{f' {turn}' if turn > 1 else ''}"
-    with Attempt(context, folder, "promotion", name, report) as attempt:
-        attempt.tracker.params({**flatten(config), "study.seed": config.seed, "seed": seed})
-        attempt.tracker.text(dump(config), "config.yaml")
-        place = attempt.place()
-        record_genotype(genotype, pack.resolution, place)
-        classes = len(pack.classes) if config.full.supervised else 0
-        parameters, macs = size_of(genotype, config.full, pack.resolution, classes)
-        attempt.tracker.metrics({"full/parameters": parameters, "full/macs": macs}, 0)
-        begin = _short_training(context, genotype) if config.study.continue_winner else None
-        trained = training_work(
-            config.full, genotype, pack, place, phase="full", seed=seed, scores=config.scores, begin=begin
-        )
-        scores = scoring_work(
-            trained.generator, config.scores, pack, place, phase="full", seed=seed, step=config.full.steps
-        )
-        trained = look(trained, scores, config.scores, pack, place)
-        show_beside(trained, pack, place, seed, config.full.steps)
-        attempt.tracker.image(sample_grid(trained.generator, seed), "grid", config.full.steps)
-        attempt.tracker.artifact(folder / "generator.ckpt")
-        images = folder / "images"
-        pictures = {
-            "diagram": folder / "diagram.svg",
-            "samples": images / f"grid-{config.full.steps:06d}.png",
-            "real beside generated": images / f"real-beside-generated-{config.full.steps:06d}.png",
-        }
-        attempt.tracker.finish(trained.outcome)
+    short = _short_training(context, genotype)
+    begin = load(short, "proxy") if short is not None else None
+    with _attempt(context, task, report) as attempt:
+        done = train_fully(config, genotype, pack, attempt.place(), seed=_seed(config, genotype), begin=begin)
+        attempt.tracker.finish(done.trained.outcome)
         promotion = Promotion(
             str(genotype),
             str(folder),
-            trained.outcome,
-            scores.to_json(),
-            parameters,
-            macs,
+            done.trained.outcome,
+            done.scores.to_json(),
+            done.parameters,
+            done.macs,
             attempt.tracker.run_id,
-            pictures={name: str(path) for name, path in pictures.items()},
+            pictures=done.pictures,
+            best=asdict(done.best) if done.best is not None else None,
         )
         write_json(folder / "result.json", asdict(promotion))
 
 
-def _short_training(context: Context, genotype: Genotype) -> State | None:
-    """Return the end of the training by which a trial judged a genotype, ``None`` where no trial did."""
+def train_in_group(
+    context: Context,
+    pack: Pack,
+    task: Mapping[str, Any],
+    report: Report,
+    *,
+    workers: int,
+    resources: Resources,
+    should_stop: ShouldStop,
+    again: str,
+) -> None:
+    """Train the winner on many workers, from the driver; :func:`run_promotion` finds the generator and does the rest.
+
+    Args:
+        context: The study's.
+        pack: Real images.
+        task: The promotion's.
+        report: Takes what the driver should see.
+        workers: How many share each batch.
+        resources: Those of the session that is open.
+        should_stop: Asked several times a second.
+        again: The command that goes on with it.
+
+    Raises:
+        DegasError: Where another process trains it, or the training failed.
+        Interrupted: When ``should_stop`` said so.
+    """
+    folder, genotype, config = Path(task["folder"]), Genotype.parse(task["genotype"]), context.config
+    if (folder / "generator.ckpt").exists():
+        return
+    with hold(folder) as free:
+        if not free:
+            raise DegasError(f"another process works in {folder}; stop it, then type '{again}'")
+        with _attempt(context, task, report) as attempt:
+            place = replace(attempt.place(), should_stop=should_stop)
+            record_start(config, genotype, pack, place)
+            train_in_parallel(
+                config,
+                genotype,
+                pack.path,
+                place,
+                workers=workers,
+                seed=_seed(config, genotype),
+                setting="study.promotion_gpus",
+                again=f"'{again}'",
+                begin=_short_training(context, genotype),
+                resources=resources,
+            )
+            attempt.tracker.finish("interrupted")  # it is scored by a job of its own
+
+
+def _attempt(context: Context, task: Mapping[str, Any], report: Report) -> Attempt:
+    """Begin or go on with a promotion's run, with its settings recorded."""
+    config, turn = context.config, task.get("turn", 1)
+    seed = _seed(config, Genotype.parse(task["genotype"]))
+    name = f"{context.study} promotion{f' {turn}' if turn > 1 else ''}"
+    attempt = Attempt(context, Path(task["folder"]), "promotion", name, report, seed)
+    attempt.tracker.params({**flatten(config), "study.seed": config.seed, "seed": seed})
+    attempt.tracker.text(dump(config), "config.yaml")
+    return attempt
+
+
+def _seed(config: Config, genotype: Genotype) -> int:
+    return derive(config.seed, "full", genotype.hash)
+
+
+def _short_training(context: Context, genotype: Genotype) -> Path | None:
+    """Return the file of the end of the short training that a promotion goes on with, ``None`` where it begins anew."""
+    if not context.config.study.continue_winner:
+        return None
     own = [row for row in context.folder.rows() if row.genotype == str(genotype)]
     files = [context.folder.trial(row.number) / LAST for row in own]
-    return next((load(file, "proxy") for file in files if file.exists()), None)
+    return next((file for file in files if file.exists()), None)
 
 
 def model_name(study: str) -> str:
@@ -329,15 +378,14 @@ def register(
         found=found_by(config),
     )
     (package / CARD).write_text(card, encoding="utf-8")
-    tags = {
-        "degas.genotype": promotion.genotype,
-        "degas.scores": scores.sentence(),
-        "degas.scores_protocol": json.dumps(scores.to_json()["protocol"]),
-        "degas.study": study,
-        **({"degas.verdict": " ".join(verdict)} if verdict else {}),
-        **{f"degas.{metric}": f"{value:.6g}" for metric, value in scores.recorded().items()},
+    told = {
+        tags.GENOTYPE: promotion.genotype,
+        tags.STUDY: study,
+        **score_tags(scores),
+        **({tags.VERDICT: " ".join(verdict)} if verdict else {}),
+        **{tags.SCORE + metric: f"{value:.6g}" for metric, value in scores.recorded().items()},
     }
-    version = tracking.register(promotion.run_id, package, name, ALIAS, tags)
+    version = tracking.register(promotion.run_id, package, name, ALIAS, told)
     done = replace(promotion, model=name, version=version)
     write_json(folder / "result.json", asdict(done))
     return done

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from degas_ray.scores import Scores
+from degas_ray.scores import Protocol, Scores
 from degas_ray.study.attempt import SPENT, Context, run_key
 from degas_ray.study.jobs import Job
 from degas_ray.study.monitor import Monitor
@@ -58,13 +58,14 @@ class StudyQueue:
         self.problem = ""
         scores = [row.score for row in rows if row.score is not None and row.sound]
         monitor.best = min(scores, default=None)
+        monitor.protocol = next((_measured(row.scores)[1] for row in rows if row.scores), None)
 
     def next(self) -> Job | None:
         """Return the next job: one that waits already, a trial begun earlier, a new trial, a training alone."""
         job = None if self._monitor.stopping else self._choose()
         running = [other.needs for other in self._monitor.running.values()]
         if job is not None and not self._placement.fits(running, job.needs):
-            # It is the next whatever else would fit, or small jobs would keep a large one waiting for ever.
+            # Keep the order: otherwise small jobs could keep a large one waiting for ever.
             self._again.insert(0, job)
             job = None
         self._monitor.waiting = self._waiting()
@@ -81,7 +82,7 @@ class StudyQueue:
         self._monitor.progress(job, report)
 
     def tick(self) -> None:
-        """Keep the books."""
+        """Save the time spent and look for a request to stop; called every few tenths of a second."""
         self._monitor.tick()
 
     def ended(self, job: Job, error: str = "") -> None:
@@ -91,8 +92,8 @@ class StudyQueue:
             return
         if job.task["kind"] != "trial":
             result = read_json(folder / "result.json") or {"outcome": "failed", "scores": {}}
-            score = Scores.from_json(result["scores"]).fid if result["scores"] else None
-            self._monitor.end(job, result["outcome"], score, job.task.get("genotype", ""))
+            score, protocol = _measured(result["scores"])
+            self._monitor.end(job, result["outcome"], score, job.task.get("genotype", ""), protocol)
             return
         row = self._context.folder.row(job.task["number"])
         searched = job.task["until"] == "search" and (folder / FOUND).exists()
@@ -101,10 +102,10 @@ class StudyQueue:
             self._again.append(self._training(job.key, job.task))
             return
         if row is None:  # it was asked to pause
-            self._monitor.end(job, "interrupted", None)
+            self._monitor.end(job, "interrupted")
             return
         self._tell(row)
-        self._monitor.end(job, row.outcome, row.score, row.genotype)
+        self._monitor.end(job, row.outcome, row.score, row.genotype, _measured(row.scores)[1])
         self._watch(row)
 
     def _choose(self) -> Job | None:
@@ -191,7 +192,7 @@ class StudyQueue:
         """End the study for now where the disk is full: every job would fail of it, and none of its own fault."""
         name = self._context.study
         self.problem = f"{error}\nnothing is lost; make room, then go on with 'degas-ray tune --resume {name}'"
-        self._monitor.end(job, "interrupted", None)
+        self._monitor.end(job, "interrupted")
         self._monitor.stop()
 
     def _fail(self, job: Job, folder: Path, failure: Mapping[str, Any]) -> None:
@@ -251,7 +252,7 @@ class StudyQueue:
 
 
 class ListQueue:
-    """A few jobs that must succeed.
+    """A few jobs, each of which must succeed.
 
     Args:
         context: The study's.
@@ -283,7 +284,7 @@ class ListQueue:
         self._monitor.progress(job, report)
 
     def tick(self) -> None:
-        """Keep the books."""
+        """Save the time spent and look for a request to stop; called every few tenths of a second."""
         self._monitor.tick()
 
     def ended(self, job: Job, error: str = "") -> None:
@@ -291,11 +292,12 @@ class ListQueue:
         folder = Path(job.task["folder"])
         result = read_json(folder / "result.json")
         if result is not None:
-            self._monitor.end(job, result["outcome"], Scores.from_json(result["scores"]).fid, result["genotype"])
+            score, protocol = _measured(result["scores"])
+            self._monitor.end(job, result["outcome"], score, result["genotype"], protocol)
         elif not error:
-            self._monitor.end(job, "interrupted", None)
+            self._monitor.end(job, "interrupted")
         elif (failure := read_json(folder / FAILURE)) is not None:
-            self._monitor.end(job, "failed", None)
+            self._monitor.end(job, "failed")
             self.problem = f"{job.key} failed:\n\n{failure['error'].strip()}"
         elif self._deaths < self._context.config.study.max_failures:
             self._deaths += 1
@@ -303,5 +305,11 @@ class ListQueue:
             self._monitor.say(f"{job.key}: its worker died; it goes on from its last checkpoint")
             self._jobs.append(job)
         else:
-            self._monitor.end(job, "failed", None)
+            self._monitor.end(job, "failed")
             self.problem = f"{job.key}: its worker died {self._deaths + 1} times; is there enough memory?\n\n{error}"
+
+
+def _measured(scores: Mapping[str, Any]) -> tuple[float | None, Protocol | None]:
+    """Return the Fréchet distance of scores as JSON, and their protocol; nothing where there are none."""
+    found = Scores.from_json(scores) if scores else None
+    return (None, None) if found is None else (found.fid, found.protocol)

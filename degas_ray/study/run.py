@@ -12,6 +12,7 @@ from typing import Any
 
 from degas_ray.config import Config, stored_config
 from degas_ray.errors import ConfigError, DegasError, InputError, Interrupted
+from degas_ray.gan.group import Group
 from degas_ray.loop import ShouldStop
 from degas_ray.space import Genotype
 from degas_ray.study import promote
@@ -72,7 +73,7 @@ def run_study(
     with _held(own, folder, should_stop, on_event, named=name is not None) as (prepared, folder, stop):
         with session(folder.home) as resources:
             placement = _placed(prepared.config, folder, resources, on_event)
-            study = begin(prepared, folder, extend, on_event, stop)
+            study = begin(prepared, folder, extend, on_event, stop, resources)
             outcome, error = _attempted(study, placement, worker)
         end(study, outcome, _status(error))  # once Ray is gone: it may start a command of the user's
         if error is not None:
@@ -111,8 +112,8 @@ def promote_genotype(
     on_event = on_event or _ignore
     with _held(None, folder, should_stop, on_event) as (prepared, folder, stop), session(folder.home) as resources:
         placement = _placed(config, folder, resources, on_event, trials=False)
-        study = begin(prepared, folder, 0, on_event, stop)
-        study.save(status=before)  # it is not the study that goes on
+        study = begin(prepared, folder, 0, on_event, stop, resources)
+        study.save(status=before)  # promoting does not resume the study
         try:
             _promote(study, _monitor(study, placement), chosen, placement, _promote_again(name, genotype, trial))
         finally:
@@ -130,7 +131,11 @@ def _held(
     *,
     named: bool = True,
 ) -> Iterator[tuple[Prepared, StudyFolder, ShouldStop]]:
-    """Yield what a study needs, its folder, which this process alone works in, and who may end it."""
+    """Lock the study's folder and install the handler of stop requests.
+
+    Yields:
+        The study's inputs, its locked folder, and the function that asks whether to stop.
+    """
     with _stop_by(should_stop) as stop:
         prepared = prepare_study(config, folder, on_event)
         with hold_study(folder, prepared.config.dataset, resume=config is None, named=named) as own:
@@ -144,10 +149,12 @@ def _placed(
 
     Raises:
         ConfigError: Where it asks for more than any host has, and none can join.
-        InputError: Where the hosts do not see its folder.
+        InputError: Where the hosts do not see its folder, or the promotion's batches cannot be shared by its GPUs.
     """
     check_shared(folder.root, resources)
     placement = place(config, resources)
+    if config.study.promote or not trials:
+        Group(0, placement.workers).check(batch=config.full.batch, generator_batch=config.full.generator_batch)
     missing = misfits(config, placement, resources, trials=trials)
     if missing and not resources.grows:
         raise ConfigError(misfit.fault for misfit in missing)
@@ -258,6 +265,8 @@ def _promote(
     study.context = replace(study.context, concurrent=1)
     name = "promotion" if turn == 1 else f"promotion {turn}"
     job = Job(name, promote.promotion_task(study.context, genotype, turn), placement.promotion)
+    if placement.workers > 1:
+        _train_in_group(study, monitor, job, placement.workers, again)
     queue = ListQueue(study.context, monitor, [job])
     _jobs(study, queue, name.replace(" ", "-"), 1)
     _check_stop(study, monitor, queue.problem, again)
@@ -274,6 +283,39 @@ def _promote(
         now = standing(study.folder, config, chosen=genotype)
     said = verdict(now, config)
     return promote.register(study.context.tracking, promotion, config, study.folder.name, images, again, said)
+
+
+def _train_in_group(study: Opened, monitor: Monitor, job: Job, workers: int, again: str) -> None:
+    """Train a promotion on as many workers as it has GPUs; its job then finds the generator and scores it."""
+
+    def should_stop() -> bool:
+        monitor.tick()
+        return monitor.stopping
+
+    outcome = "failed"
+    monitor.begin(job)
+    try:
+        promote.train_in_group(
+            study.context,
+            study.pack,
+            job.task,
+            partial(monitor.progress, job),
+            workers=workers,
+            resources=study.resources,
+            should_stop=should_stop,
+            again=again,
+        )
+        outcome = "completed"
+    except Interrupted:
+        outcome = "interrupted"
+    except DegasError as error:
+        raise DegasError(f"study {study.folder.name}: {job.key} failed:\n\n{error}") from error
+    finally:
+        if outcome == "completed":
+            monitor.gone(job)
+        else:
+            monitor.end(job, outcome)
+    _check_stop(study, monitor, "", again)
 
 
 def _jobs(
@@ -322,12 +364,15 @@ def _check_scores(study: Opened) -> None:
 
 
 def _ignore(event: Event) -> None:
-    """Nobody watches."""
+    """Discard the event: the default of ``on_event``."""
 
 
 @contextmanager
 def _stop_by(should_stop: ShouldStop | None) -> Iterator[ShouldStop]:
-    """Yield who says when to pause: the caller, or SIGINT and SIGTERM; a second signal ends the study at once."""
+    """Yield the function that asks whether to pause: the caller's, or one that sees SIGINT and SIGTERM.
+
+    A second signal ends the study at once.
+    """
     if should_stop is not None or threading.current_thread() is not threading.main_thread():
         yield should_stop or (lambda: False)
         return

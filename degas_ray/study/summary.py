@@ -14,13 +14,12 @@ from degas_ray.study.store import Row, StudyFolder
 from degas_ray.study.verdict import verdict
 from degas_ray.study.words import findings
 from degas_ray.study.worth import FLOOR, RESNET, Worth, times
-from degas_ray.tracking import Tracker
+from degas_ray.tracking import Tracker, tags
 
 REACH = ("recall", "coverage")
 COLUMNS = (
     "trial", "outcome", "score", FLOOR, RESNET, *REACH, "parameters", "n", "entropy", "seconds", "genotype",
 )  # fmt: skip
-NOTE = "mlflow.note.content"  # MLflow shows it at the top of a run's page
 
 
 def leaderboard(rows: Sequence[Row], worth: Worth, front: Collection[int] = ()) -> list[dict[str, str]]:
@@ -63,13 +62,11 @@ def record(tracker: Tracker, config: Config, folder: StudyFolder, resolution: in
     table = figures.tables.markdown(leaderboard(rows, now.worth, on_front(rows, config)), COLUMNS)
     tracker.text("\n".join(["# What was found", "", *(f"- {line}" for line in sentences), ""]), "summary.md")
     tracker.text(table, "leaderboard.md")
-    tracker.tags({NOTE: "\n".join([*(f"- {line}" for line in sentences), "", table])})
+    tracker.tags({tags.NOTE: "\n".join([*(f"- {line}" for line in sentences), "", table])})
     for name, figure in study_figures(config, rows, genotype, shares, resolution).items():
         tracker.figure(figure, f"{name}.png")
     if genotype is not None:
-        tracker.tags(
-            {"degas.verdict": " ".join(said), "degas.genotype": str(genotype), "degas.genotype_hash": genotype.hash}
-        )
+        tracker.tags({tags.VERDICT: " ".join(said), tags.GENOTYPE: str(genotype), tags.GENOTYPE_HASH: genotype.hash})
 
 
 def _curve(rows: Sequence[Row]) -> Iterator[tuple[int, dict[str, float]]]:

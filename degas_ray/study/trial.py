@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from degas_ray import figures
-from degas_ray.config import Config, ScoresConfig, dump, flatten
+from degas_ray.config import Config, ScoresConfig, dump, flatten, identity
 from degas_ray.data import Pack
 from degas_ray.errors import DivergedError, Interrupted
 from degas_ray.gan import generate
@@ -33,14 +33,14 @@ from degas_ray.study.work import (
     drop_checkpoints,
     real_floor,
     record_genotype,
+    score_tags,
     scoring_work,
     search_work,
     size_of,
     training_work,
 )
+from degas_ray.tracking import tags
 
-# Settings that change where and how often, not what: a generator trained under others of them is the same.
-INDIFFERENT = {"device", "compile", "checkpoint_seconds", "checkpoint_quota"}
 RUNGS = (0.25, 0.5)  # milestones of early stopping where none are named
 FEW = 2  # distances to compare with, below which nothing is ended
 _BESIDE = 32  # real images beside as many generated ones
@@ -86,7 +86,7 @@ def run_trial(context: Context, pack: Pack, task: Mapping[str, Any], report: Rep
     config = _with_milestones(apply(context.config, params))
     seed = derive(config.seed, "trial", number)
     row = Row(number, "completed", params, seed)
-    with Attempt(context, folder, "trial", f"{context.study} trial {number}", report) as attempt:
+    with Attempt(context, folder, "trial", f"{context.study} trial {number}", report, seed) as attempt:
         attempt.tracker.params({**flatten(config), "study.seed": config.seed, "seed": seed, "trial": number})
         attempt.tracker.text(dump(config), "config.yaml")
         try:
@@ -156,7 +156,7 @@ def _judged_by(config: Config, pack: Pack, attempt: Attempt, row: Row, seen: int
     ]
     reused = sorted({item.source for item in judged} - {name})
     if reused:
-        attempt.tracker.tags({"degas.reused": ", ".join(reused)})
+        attempt.tracker.tags({tags.REUSED: ", ".join(reused)})
     first = judged[0]
     return replace(
         row,
@@ -188,7 +188,7 @@ def _judged(
             {f"{phase}/{key}": value for key, value in judged.scores.recorded().items()}, config.proxy.steps
         )
         if repeat == 0:
-            attempt.tracker.tags({"degas.scores_protocol": judged.scores.sentence()})
+            attempt.tracker.tags(score_tags(judged.scores))
             _show_again(attempt, judged.source)
         return judged
     place = attempt.place(attempt.folder if repeat == 0 else attempt.folder / f"repeat-{repeat + 1}")
@@ -269,8 +269,9 @@ def show_beside(trained: Trained, pack: Pack, place: Place, seed: int, step: int
 def proxy_facts(config: Config, pack: Pack) -> dict[str, Any]:
     """Return all that the scores of a short training depend on, besides its generator and its seed."""
     return {
-        "proxy": config.proxy.model_dump(mode="json", exclude=INDIFFERENT),
-        "scores": config.scores.model_dump(mode="json", exclude={"weights"}),
+        # With the milestones: the distances there are kept beside the scores.
+        "proxy": identity(config.proxy) | {"milestones": list(config.proxy.milestones)},
+        "scores": identity(config.scores),
         "images": pack.fingerprint,
     }
 

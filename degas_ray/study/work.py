@@ -45,7 +45,7 @@ from degas_ray.space import Genotype
 from degas_ray.study.milestones import Milestones
 from degas_ray.study.seeds import derive
 from degas_ray.study.store import read_json, write_json
-from degas_ray.tracking import Tracker
+from degas_ray.tracking import Tracker, tags
 
 FOUND = "search.json"
 LAST = "last.ckpt"  # generator, critic, optimisers
@@ -54,12 +54,12 @@ GRID_IMAGES = 64
 
 
 def never() -> bool:
-    """Say that nobody wants to stop."""
+    """Never stop: the default of ``should_stop``."""
     return False
 
 
 def ignore(progress: Progress) -> None:
-    """Take no note of progress."""
+    """Discard the progress: the default of ``on_progress``."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ class Place:
 
     Args:
         home: The home directory: caches are there.
-        folder: Its own: checkpoints, results.
-        tracker: Where it records.
-        on_progress: Who watches.
-        should_stop: Who may end it.
+        folder: Of its checkpoints and results.
+        tracker: Records its numbers, pictures and files.
+        on_progress: Receives the progress.
+        should_stop: Asked whether to stop.
     """
 
     home: Path
@@ -216,7 +216,7 @@ def make_try(
 
 def record_genotype(genotype: Genotype, resolution: int, place: Place) -> None:
     """Tag a run with its genotype and keep the diagram."""
-    place.tracker.tags({"degas.genotype": str(genotype), "degas.genotype_hash": genotype.hash})
+    place.tracker.tags({tags.GENOTYPE: str(genotype), tags.GENOTYPE_HASH: genotype.hash})
     place.tracker.text(json.dumps(genotype.to_json(), indent=2) + "\n", "genotype.json")
     diagram = figures.draw_genotype(genotype, resolution)
     place.keep(diagram, "diagram.png")
@@ -312,10 +312,15 @@ def scoring_work(
     result = measure(generator, config, pack, place, seed=seed)
     place.tracker.metrics({f"{phase}/{name}": value for name, value in result.recorded().items()}, step)
     if not _repeated(phase):
-        place.tracker.tags({"degas.scores_protocol": result.sentence()})
+        place.tracker.tags(score_tags(result))
     place.tracker.text(json.dumps(result.to_json(), indent=2) + "\n", _series("scores.json", phase))
     write_json(file, result.to_json())
     return result
+
+
+def score_tags(scores: Scores) -> dict[str, str]:
+    """Return the tags that say how good a generator is and how that was measured."""
+    return {tags.SCORES: scores.sentence(), tags.PROTOCOL: json.dumps(asdict(scores.protocol))}
 
 
 def drop_checkpoints(folder: Path) -> None:

@@ -79,7 +79,7 @@ def run_yardstick(context: Context, pack: Pack, task: Mapping[str, Any], report:
     if (folder / "result.json").exists():
         return
     seed = derive(0, KEY, YARDSTICK)  # not the study's: other studies use it too
-    with Attempt(context, folder, "train", f"{context.study} {KEY}", report) as attempt:
+    with Attempt(context, folder, "train", f"{context.study} {KEY}", report, seed) as attempt:
         attempt.tracker.params({**flatten(config), "study.seed": config.seed, "seed": seed, "what": YARDSTICK})
         attempt.tracker.text(dump(config), "config.yaml")
         classes = len(pack.classes) if config.proxy.supervised else 0

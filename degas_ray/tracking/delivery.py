@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from degas_ray.tracking import backend, journal
+from degas_ray.tracking import backend, journal, tags
 from degas_ray.tracking.backend import Address
 from degas_ray.tracking.journal import Journal, Record
 
@@ -84,7 +84,7 @@ class Delivery:
                 for key in run.data.metrics
                 for point in client.get_metric_history(run.info.run_id, key)
             }
-            if "mlflow.loggedImages" in run.data.tags:
+            if tags.IMAGES in run.data.tags:
                 self._images = set(_image_names(client.list_artifacts(run.info.run_id, "images")))
         self.run_id = run.info.run_id
 
@@ -143,10 +143,10 @@ class Delivery:
                 pass  # the header: connect() has done what it says
             case "start":
                 self._client.update_run(self.run_id, status="RUNNING")
-                if "degas.outcome" in self._tags:
-                    self._client.delete_tag(self.run_id, "degas.outcome")
+                if tags.OUTCOME in self._tags:
+                    self._client.delete_tag(self.run_id, tags.OUTCOME)
             case "finish":
-                self._send_tags({"degas.outcome": records[0]["outcome"]})
+                self._send_tags({tags.OUTCOME: records[0]["outcome"]})
                 status = STATUS[records[0]["outcome"]]
                 self._client.set_terminated(self.run_id, status, records[0]["time"])
 
@@ -162,7 +162,7 @@ class Delivery:
                 self._points.add((key, record["step"]))
                 value = float(text)
                 if not math.isfinite(value):
-                    odd["degas.non_finite"] = f"{key} = {value} at step {record['step']}"
+                    odd[tags.NON_FINITE] = f"{key} = {value} at step {record['step']}"
                     value = math.nan  # MLflow draws an infinity as 1.8e308 and nothing else beside it
                 points.append(Metric(key, value, record["time"], record["step"]))
         for start in range(0, len(points), METRICS_A_CALL):
@@ -179,7 +179,7 @@ class Delivery:
                 self._client.log_text(self.run_id, value, f"params/{key}.txt")
         changed = {key: value for key, value in short.items() if self._params.get(key, value) != value}
         if changed:  # MLflow's params are for ever: the first value stays, the newer one is a tag
-            self._send_tags({f"degas.now.{key}": value for key, value in changed.items()})
+            self._send_tags({tags.NOW + key: value for key, value in changed.items()})
         fresh = [Param(key, value) for key, value in short.items() if key not in self._params]
         for start in range(0, len(fresh), VALUES_A_CALL):
             self._client.log_batch(self.run_id, params=fresh[start : start + VALUES_A_CALL])
@@ -211,7 +211,7 @@ class Delivery:
             image.save(f"{stem}+compressed.webp")
         for suffix in (".png", "+compressed.webp"):
             self._client.log_artifact(self.run_id, f"{stem}{suffix}", "images")
-        self._client.set_tag(self.run_id, "mlflow.loggedImages", "True")
+        self._client.set_tag(self.run_id, tags.IMAGES, "True")
         self._images.add((key, step))
 
     def _reject(self, records: list[Record], error: Exception) -> None:
@@ -261,7 +261,7 @@ def deliver_left_over(address: Address, folder: Path) -> bool:
 def find_by_key(client: Any, experiment_id: str, key: str) -> Any | None:
     """Return the run with this key, or ``None``."""
     found = client.search_runs(
-        [experiment_id], f"tags.`degas.key` = '{key}'", max_results=1, order_by=["start_time ASC"]
+        [experiment_id], f"tags.`{tags.KEY}` = '{key}'", max_results=1, order_by=["start_time ASC"]
     )
     return found[0] if found else None
 
@@ -273,13 +273,13 @@ def image_name(key: str, step: int, time_ms: int) -> str:
 
 
 def _first_tags(header: Record) -> dict[str, str]:
-    tags = {
-        "degas.key": header["key"],
-        "degas.role": header["role"],
-        "mlflow.source.name": "degas-ray",
-        "mlflow.source.type": "LOCAL",
+    first = {
+        tags.KEY: header["key"],
+        tags.ROLE: header["role"],
+        tags.SOURCE_NAME: "degas-ray",
+        tags.SOURCE_TYPE: "LOCAL",
     }
-    return tags | ({"mlflow.parentRunId": header["parent"]} if header["parent"] else {})
+    return first | ({tags.PARENT: header["parent"]} if header["parent"] else {})
 
 
 def _groups(batch: list[tuple[int, Record]]) -> Iterator[tuple[int, list[Record]]]:

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from degas_ray.errors import InputError
-from degas_ray.tracking import backend
+from degas_ray.tracking import backend, tags
 
 VIEW = "degas"
 BEST_FIRST = "metrics.`proxy/fid`"
@@ -14,8 +14,8 @@ COLUMNS = (
     "metrics.`proxy/is_mean`",
     "metrics.`proxy/parameters`",
     "metrics.`full/fid`",
-    "tags.`degas.genotype`",
-    "tags.`degas.outcome`",
+    f"tags.`{tags.GENOTYPE}`",
+    f"tags.`{tags.OUTCOME}`",
 )
 NOTE = (
     "Generators found by degas-ray: a study's trials are its children. Sample grids over steps are under "
@@ -79,9 +79,9 @@ def _front_page() -> dict[str, str]:
         "orderByAsc": True,
     }
     return {
-        "mlflow.note.content": NOTE,
-        "mlflow.experimentKind": "custom_model_development",
-        f"mlflow.sharedViewState.{VIEW}": json.dumps(view),
+        tags.NOTE: NOTE,
+        tags.EXPERIMENT_KIND: "custom_model_development",
+        tags.SHARED_VIEW + VIEW: json.dumps(view),
     }
 
 

@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from degas_ray.config import Config
+from degas_ray.tracking import tags
 from degas_ray.tracking.records import Tracker
 
 PACKAGES = (
@@ -56,15 +57,20 @@ def provenance(config: Config, fingerprint: str, folder: Path | None = None) -> 
 
 
 def log_provenance(tracker: Tracker, facts: dict[str, Any]) -> None:
-    """Write what :func:`provenance` found: ``provenance.json``, ``git.diff`` if any, and the short facts as tags."""
+    """Write what :func:`provenance` found: ``provenance.json``, ``git.diff`` if any, and the short facts as tags.
+
+    Args:
+        tracker: Of the run.
+        facts: With the run's own ``seed``.
+    """
     git = facts["git"] or {}
-    tags = {"degas.data_fingerprint": facts["data"]["fingerprint"], "degas.seed": str(facts["seed"])}
+    short = {tags.DATA: facts["data"]["fingerprint"], tags.SEED: str(facts["seed"])}
     if git:
-        tags |= {"mlflow.source.git.commit": git["commit"], "degas.git_dirty": str(git["dirty"]).lower()}
+        short |= {tags.COMMIT: git["commit"], tags.GIT_DIRTY: str(git["dirty"]).lower()}
         if git["diff"]:
             tracker.text(git["diff"], "git.diff")
     rest = {key: value for key, value in git.items() if key != "diff"} or None
-    tracker.tags(tags)
+    tracker.tags(short)
     tracker.text(json.dumps({**facts, "git": rest}, indent=2) + "\n", "provenance.json")
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from degas_ray import figures
 from degas_ray.errors import InputError
+from degas_ray.tracking import tags
 
 OUTCOMES = ("completed", "pruned", "diverged", "collapsed", "failed", "interrupted")
 
@@ -146,7 +147,7 @@ class RunDirectory:
 
     def finish(self, outcome: str) -> None:
         """Write the outcome into ``tags.json``."""
-        self.tags({"degas.outcome": check_outcome(outcome)})
+        self.tags({tags.OUTCOME: check_outcome(outcome)})
 
     def _target(self, name: str) -> Path:
         target = self.path / safe_name(name)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from degas_ray.errors import InputError
-from degas_ray.tracking import backend, journal, registry
+from degas_ray.tracking import backend, journal, registry, tags
 from degas_ray.tracking.backend import Address, patiently
 from degas_ray.tracking.delivery import deliver_left_over
 from degas_ray.tracking.experiment import open_experiment
@@ -30,7 +30,7 @@ class Run:
     Args:
         run_id: MLflow's.
         name: For people.
-        key: Of ours; one run has it.
+        key: Our own unique name of the run, such as ``NAME/trials/0003``.
         role: study, trial, promotion, search, train or evaluate.
         outcome: One of ``OUTCOMES``; empty while it runs.
         status: MLflow's: RUNNING, FINISHED, FAILED or KILLED.
@@ -117,13 +117,13 @@ class Tracking:
 
     def find_key(self, key: str) -> Run | None:
         """Return the run with this key, or ``None``."""
-        found = patiently(lambda: self._search(f"tags.`degas.key` = '{key}'"), OUTAGE_SECONDS, f"look up {key}")
+        found = patiently(lambda: self._search(f"tags.`{tags.KEY}` = '{key}'"), OUTAGE_SECONDS, f"look up {key}")
         return found[0] if found else None
 
     def runs(self, parent: str | None = None, role: Role | None = None) -> list[Run]:
         """Return runs, oldest first: the children of ``parent``, those of one role, or all."""
-        terms = [f"tags.`mlflow.parentRunId` = '{parent}'"] if parent is not None else []
-        terms += [f"tags.`degas.role` = '{role}'"] if role is not None else []
+        terms = [f"tags.`{tags.PARENT}` = '{parent}'"] if parent is not None else []
+        terms += [f"tags.`{tags.ROLE}` = '{role}'"] if role is not None else []
         return patiently(lambda: self._search(" and ".join(terms)), OUTAGE_SECONDS, "list runs")
 
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
@@ -206,19 +206,19 @@ def open_tracking(home: Path, uri: str | None = None, experiment: str = "degas-r
 
 
 def _run(item: Any) -> Run:
-    tags = item.data.tags
+    found = item.data.tags
     info = item.info
     return Run(
         run_id=info.run_id,
         name=info.run_name,
-        key=tags.get("degas.key", ""),
-        role=tags.get("degas.role", ""),
-        outcome=tags.get("degas.outcome", ""),
+        key=found.get(tags.KEY, ""),
+        role=found.get(tags.ROLE, ""),
+        outcome=found.get(tags.OUTCOME, ""),
         status=info.status,
-        parent=tags.get("mlflow.parentRunId", ""),
+        parent=found.get(tags.PARENT, ""),
         params=dict(item.data.params),
         metrics=dict(item.data.metrics),
-        tags=dict(tags),
+        tags=dict(found),
         started=info.start_time / 1000,
         seconds=(info.end_time - info.start_time) / 1000 if info.end_time else 0.0,
     )

@@ -7,7 +7,15 @@ import pytest
 from degas_ray.cli import progress
 from degas_ray.cli.progress import Board, Pace, PlainView, Row, View, describe_row, draw, duration, open_view
 from degas_ray.cli.watch import study_events
+from degas_ray.scores import Protocol
+from degas_ray.scores.extractors import INCEPTION
+from degas_ray.scores.protocol import METHOD
 from degas_ray.study.events import Event
+
+
+def measured_on(weights_hash: str) -> Protocol:
+    """Return the protocol of scores on an Inception network with these weights."""
+    return Protocol("inception", weights_hash, "r", 20, 20, 2, "f", "batch", "last", METHOD, 0, "0")
 
 
 class Clock:
@@ -150,9 +158,17 @@ def test_row_in_words() -> None:
 
 def test_a_resumed_study_counts_the_trials_that_were_over() -> None:
     view = View("tune")
-    receive = study_events(view, "inception")
+    receive = study_events(view)
     receive(Event("plan", step=2, steps=3, text="digits-1"))
-    receive(Event("start", work="trial 2", trial=2, best=12.0))
+    receive(Event("start", work="trial 2", trial=2, best=12.0, protocol=measured_on(INCEPTION.sha256[:16])))
     assert (view.board.done, view.board.total, view.board.best) == (2, 3, "FID 12.0 (inception features)")
     receive(Event("end", work="trial 2", trial=2, outcome="completed", score=11.0, best=11.0))
     assert view.board.done == 3
+
+
+def test_a_distance_on_other_weights_than_the_published_ones_is_not_called_fid() -> None:
+    view = View("tune")
+    own = measured_on("0" * 16)
+    study_events(view)(Event("end", work="trial 0", trial=0, outcome="completed", score=9.0, best=9.0, protocol=own))
+    assert view.board.rows["trial 0"].note == "Fréchet distance 9.0"
+    assert view.board.best == "Fréchet distance 9.0 (inception features of other weights, 0000000000000000)"

@@ -11,9 +11,8 @@ from click.testing import CliRunner
 import degas_ray.study
 from degas_ray.cli.main import main
 from degas_ray.cli.results import print_study
-from degas_ray.config import resolve
 from degas_ray.errors import Interrupted
-from degas_ray.scores import Scores
+from degas_ray.scores import Protocol, Scores
 from degas_ray.space import PUBLISHED, Genotype
 from degas_ray.study.events import Event
 from degas_ray.study.jobs import Resources
@@ -21,7 +20,7 @@ from degas_ray.study.placement import misfits, place
 from degas_ray.study.plan import Plan
 from degas_ray.study.promote import Promotion, Rerun
 from degas_ray.study.result import StudyResult
-from degas_ray.study.store import Row, StudyFolder, write_json
+from degas_ray.study.store import Row
 from degas_ray.study.worth import Worth
 from degas_ray.study.yardstick import Yardstick
 
@@ -80,9 +79,10 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any
         on_event(Event("start", work="trial 0", trial=0))
         on_event(Event("progress", work="trial 0", trial=0, phase="search", step=3, steps=10))
         on_event(Event("message", text="trial 1: its worker died; it goes on from its last checkpoint (1 of 3)"))
-        on_event(Event("end", work="trial 0", trial=0, outcome="completed", score=1234.56, best=1234.56, eta=90.0))
-        on_event(Event("start", work="trial 1", trial=1, best=1234.56, eta=80.0))
-        on_event(Event("end", work="trial 1", trial=1, outcome="diverged", best=1234.56))
+        best: dict[str, Any] = {"best": 1234.56, "protocol": Protocol.from_json(PROTOCOL)}
+        on_event(Event("end", work="trial 0", trial=0, outcome="completed", score=1234.56, eta=90.0, **best))
+        on_event(Event("start", work="trial 1", trial=1, eta=80.0, **best))
+        on_event(Event("end", work="trial 1", trial=1, outcome="diverged", **best))
         return RESULT
 
     def promote(home: Path, name: str, **more: Any) -> StudyResult:
@@ -96,13 +96,6 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any
 
 def run(*args: str | Path):
     return CliRunner().invoke(main, [str(arg) for arg in args])
-
-
-def begin_study(home: Path, extractor: str = "inception") -> None:
-    config = resolve(sets=[f"scores.extractor={extractor}"]).model_dump(mode="json")
-    spent = {"seconds": 0.0, "gpu_seconds": 0.0}
-    state = {"version": 1, "name": "digits-1", "config": config, "trials": 4, "spent": spent}
-    write_json(StudyFolder(home, "digits-1").file, state)
 
 
 def test_options_become_the_configuration(calls: list[dict[str, Any]], tmp_path: Path) -> None:
@@ -185,16 +178,14 @@ def test_json_is_all_there_is(calls: list[dict[str, Any]]) -> None:
 
 
 def test_resume_and_extend(calls: list[dict[str, Any]], tmp_path: Path) -> None:
-    begin_study(tmp_path / "degas-runs")
     result = run("tune", "--resume", "digits-1", "--extend-trials", "3")
     assert calls[0] == {
         "config": None, "home": tmp_path / "degas-runs", "name": "digits-1", "resume": True, "extend": 3,
     }  # fmt: skip
-    assert "best so far: FID 1,234.6" in result.stderr
+    assert "best so far: Fréchet distance 1,234.6" in result.stderr
 
 
 def test_promote_takes_a_trial_or_a_genotype(calls: list[dict[str, Any]], tmp_path: Path) -> None:
-    begin_study(tmp_path / "degas-runs", "efficientnet-lite0")
     assert run("promote", "digits-1", "--trial", "2").exit_code == 0
     assert run("promote", "digits-1", "--genotype", "degas-stl10").exit_code == 0
     assert [(call["name"], call["trial"], call["genotype"]) for call in calls] == [

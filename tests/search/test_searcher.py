@@ -170,6 +170,20 @@ def test_a_checkpoint_of_another_search_is_refused(tiny_pack):
         )
 
 
+def test_a_checkpoint_resumes_under_settings_that_change_no_result(tiny_pack):
+    state = search(SearchConfig(**{**TINY, "steps": 1}), tiny_pack, seed=0).state
+    identity = state.meta["identity"]
+    searcher(tiny_pack, steps=1, mixed="plain", checkpoint_seconds=1.0).restore(state)
+    with pytest.raises(CheckpointError, match=r"has precision = float32, this search bf16"):
+        searcher(tiny_pack, steps=1, precision="bf16").restore(state)
+    # Checkpoints did not name the precision at first.
+    config = {key: value for key, value in identity["config"].items() if key != "precision"}
+    older = State(state.tensors, {**state.meta, "identity": {**identity, "config": config}})
+    searcher(tiny_pack, steps=1, precision="bf16").restore(older)
+    with pytest.raises(CheckpointError, match=r"has lr = "):
+        searcher(tiny_pack, steps=1, lr=0.5).restore(older)
+
+
 def test_plain_and_merged_searches_agree(tiny_pack):
     plain = search(SearchConfig(**TINY, mixed="plain"), tiny_pack, seed=0)
     merged = search(SearchConfig(**TINY, mixed="merged"), tiny_pack, seed=0)

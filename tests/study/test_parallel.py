@@ -107,7 +107,7 @@ def test_a_stopped_training_resumes_with_its_workers(home: Path, undisturbed: Tr
 @MINUTES
 def test_more_workers_than_there_is_room_for_are_refused(home: Path) -> None:
     config = settings(8, batch=64, generator_batch=64)
-    with pytest.raises(InputError, match=r"--workers: got 64, but Ray has \d+ CPUs; use --workers"):
+    with pytest.raises(InputError, match=r"--workers: got 64, but Ray has \d+ CPUs; use \d+"):
         run_training(config, "resnet", home, name="many", workers=64)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from degas_ray.errors import ConfigError, DivergedError, InputError, Interrupted
 from degas_ray.gan import load_generator
 from degas_ray.loop import Progress
 from degas_ray.space import PUBLISHED
-from degas_ray.study import phases, run_search, run_training
+from degas_ray.study import full, phases, run_search, run_training
 from degas_ray.study.store import write_json
 from degas_ray.tracking import open_tracking
 
@@ -64,7 +65,8 @@ def test_a_training_alone_can_be_sampled_and_says_how_it_was_scored(home: Path) 
     assert all(Path(path).exists() for path in run.pictures.values())
     known = open_tracking(home).find_run(run.run_id)
     assert known.metrics["full/fid"] == pytest.approx(run.scores.fid)
-    assert known.tags["degas.scores_protocol"] == run.scores.sentence()
+    assert known.tags["degas.scores"] == run.scores.sentence()
+    assert json.loads(known.tags["degas.scores_protocol"]) == asdict(run.scores.protocol)
 
 
 def test_a_hand_designed_generator_is_trained_in_the_same_way(home: Path) -> None:
@@ -104,7 +106,7 @@ def test_a_diverged_training_is_recorded_as_one(home: Path, monkeypatch: pytest.
     def diverge(*args: object, **more: object) -> None:
         raise DivergedError("the loss is not finite")
 
-    monkeypatch.setattr(phases, "training_work", diverge)
+    monkeypatch.setattr(full, "training_work", diverge)
     with pytest.raises(DivergedError):
         run_training(tiny_config(), "resnet", home, name="bad")
     (known,) = [run for run in open_tracking(home).runs(role="train") if run.name == "bad"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tiny_study import tiny_config
 
-from degas_ray.errors import ConfigError
+from degas_ray.errors import ConfigError, InputError
 from degas_ray.space import Space
 from degas_ray.study import make_plan, promote_genotype, run, run_study
 from degas_ray.study.events import Event
@@ -124,6 +124,15 @@ def test_a_promotion_alone_needs_no_room_for_trials(tmp_path: Path, monkeypatch:
         run_study(None, tmp_path, name="s", resume=True)
     with pytest.raises(BegunError):
         promote_genotype(tmp_path, "s", genotype=Space().random(0))
+
+
+def test_batches_that_the_promotions_gpus_cannot_share_are_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(monkeypatch, Resources(4, 3, 1, ((4, 3),)))
+    with pytest.raises(InputError, match=r"batch: got 8 for 3 workers, expected a multiple of 3, such as 9"):
+        run_study(tiny_config(study__promotion_gpus=3), tmp_path, name="s")
+    assert not StudyFolder(tmp_path, "s").file.exists()
 
 
 def test_a_plan_says_what_this_machine_does_not_have_and_plans_all_the_same(

@@ -1,6 +1,7 @@
 """A trial in a worker's hands; MLflow is stood in for by notes, everything else is real."""
 
 import errno
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,16 +13,19 @@ from tiny_study import Notes, tiny_config
 from degas_ray.config import Config
 from degas_ray.data import prepare
 from degas_ray.errors import DegasError, DiskError, DivergedError
+from degas_ray.files import checked
+from degas_ray.gan import load_generator
 from degas_ray.loop import Progress
 from degas_ray.scores import Scores
-from degas_ray.space import Genotype
+from degas_ray.space import Genotype, Space
 from degas_ray.study import trial as trial_module
 from degas_ray.study.attempt import SPENT, Attempt, Context
+from degas_ray.study.promote import Promotion, promotion_task
 from degas_ray.study.store import Row, StudyFolder, hold, read_json, write_json
 from degas_ray.study.trial import better_half, trial_task
 from degas_ray.study.work import Place
 from degas_ray.study.worker import FAILURE, run_task
-from degas_ray.tracking import RunDirectory
+from degas_ray.tracking import RunDirectory, provenance
 
 
 class Desk:
@@ -80,7 +84,7 @@ def test_reports_are_thinned_but_never_a_message(tmp_path: Path, data: Path, des
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("degas_ray.study.attempt.time.monotonic", clock)
         for here in (few, many):
-            said = Attempt(here, here.folder.trial(0), "trial", "t", sent.append)
+            said = Attempt(here, here.folder.trial(0), "trial", "t", sent.append, 3)
             for clock.now, phase in ((0, "search"), (0.4, "search"), (0.8, "proxy"), (2, "proxy"), (50, "proxy")):
                 said.place().on_progress(Progress(phase, 1, 9, {}, dict))
             said.say("a word")  # a message comes at any time, and delays nothing
@@ -116,6 +120,7 @@ def test_the_same_seed_gives_the_same_genotype_and_scores_twice(tmp_path: Path, 
 
 def test_what_a_trial_records(tmp_path: Path, data: Path, desk: Desk) -> None:
     here = context(tmp_path, data)
+    write_json(here.folder.provenance, provenance(here.config, "f" * 64, tmp_path))
     run(here, 0)
     run(here, 1, **{"search.n": 2, "prune.compare": "weight"})
     first, second = desk.runs["s/trials/0000"], desk.runs["s/trials/0001"]
@@ -128,7 +133,8 @@ def test_what_a_trial_records(tmp_path: Path, data: Path, desk: Desk) -> None:
         assert any(name.startswith("real-beside-generated") for name in notes.names)
         for metric in ("search/loss", "search/alpha_entropy", "proxy/critic_loss", "proxy/fid", "proxy/parameters"):
             assert notes.series(metric), metric
-        assert {"degas.genotype", "degas.genotype_hash", "degas.scores_protocol"} <= set(notes.facts)
+        assert {"degas.genotype", "degas.genotype_hash", "degas.scores", "degas.scores_protocol"} <= set(notes.facts)
+        assert notes.facts["degas.seed"] == str(notes.settings["seed"])  # not the study's, which is 0
 
 
 @pytest.mark.parametrize("phase", ["search", "proxy", "score"])
@@ -210,7 +216,8 @@ def test_a_trials_scores_are_those_of_its_first_training(tmp_path: Path, data: P
     assert read_json(here.folder.trial(0) / "scores.json") == first
     assert Scores.from_json(read_json(here.folder.trial(0) / "proxy2-scores.json") or {}).fid == row(here).distances[1]
     for notes in desk.runs.values():
-        assert notes.facts["degas.scores_protocol"] == Scores.from_json(first).sentence()
+        assert notes.facts["degas.scores"] == Scores.from_json(first).sentence()
+        assert json.loads(notes.facts["degas.scores_protocol"]) == first["protocol"]
     assert desk.runs["s/trials/0001"].facts["degas.reused"] == "trial 0"
 
 
@@ -333,3 +340,19 @@ def test_two_workers_never_share_a_folder(
     with hold(StudyFolder(tmp_path, "s").trial(0)), pytest.raises(DegasError, match="another process works in"):
         run(here)
     assert here.folder.row(0) is None
+
+
+def test_a_promotion_keeps_the_best_of_its_milestones_and_its_end(tmp_path: Path, data: Path, desk: Desk) -> None:
+    here = context(tmp_path, data, tiny_config(full__milestones=(0.25, 0.5)))
+    genotype = Space().random(0)
+    task = promotion_task(here, genotype)
+    run_task(here.to_json(), task, lambda report: None)
+    folder = Path(task["folder"])
+    found = checked(Promotion, read_json(folder / "result.json"), folder)
+    reached = read_json(folder / "milestones.json") or {}
+    distances = {2: reached["2"], 4: reached["4"], 8: Scores.from_json(found.scores).fid}
+    step = min(distances, key=lambda step: distances[step])
+    assert found.best == {"step": step, "distance": distances[step]}
+    assert load_generator(folder / "best.ckpt")[1]["meta"]["step"] == step
+    assert set(found.pictures) == {"samples", "real beside generated", "diagram", "scores along the way"}
+    assert all(Path(path).exists() for path in found.pictures.values())

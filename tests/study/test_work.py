@@ -1,5 +1,6 @@
 """Search, training and scores at their place: the same whether or not they were interrupted."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -130,7 +131,8 @@ def test_scores_are_measured_once_and_say_how(home: Path, pack: Pack, tmp_path: 
     scores = scoring_work(done.generator, config.scores, pack, place, phase="proxy", seed=5, step=6)
     assert scores.protocol.n_fake == scores.protocol.n_real == 20
     assert notes.series("proxy/fid") == [(6, scores.fid)]
-    assert notes.facts["degas.scores_protocol"] == scores.sentence()
+    assert notes.facts["degas.scores"] == scores.sentence()
+    assert json.loads(notes.facts["degas.scores_protocol"])["n_fake"] == 20
     assert "FID" not in scores.sentence()
     other = training_work(
         config.proxy, Space().random(2), pack, Place(home, tmp_path / "o", Notes()), phase="proxy", seed=6,

@@ -3,7 +3,7 @@
 From its paper: WGAN-GP's training; critics sampled by dropout; they are made consistent on real images and inconsistent
 on generated ones, and the generator makes images on which they are consistent. Ours, because the paper's text is all
 that we have: consistency is the variance of the critics' scores; on each generated image it is rewarded up to 1
-only, for else it has no bound; its weight is CT-GAN's.
+only, because it would otherwise be unbounded; its weight is CT-GAN's.
 """
 
 import torch
