@@ -20,6 +20,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ LIBRARIES = (
 )  # fmt: skip
 GUARDS = ("strict", "frozen")  # arguments against mistakes that the code does not make
 LONGEST = 60.0  # seconds of tests for one mutant, by the times measured without it
+CALLS = 50  # of a function in one test, after which its lines are taken to be known
 SWAPS: dict[type, type] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult,
     ast.Pow: ast.Mult, ast.MatMult: ast.Add, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
@@ -131,6 +133,7 @@ class Reached:
     def __init__(self, root: Path) -> None:
         self.root = str(root) + os.sep
         self.files: dict[CodeType, str | None] = {}
+        self.calls: Counter[CodeType] = Counter()
         self.lines: set[tuple[str, int]] = set()
         self.shared: set[tuple[str, int]] = set()  # by fixtures, which tests share
         self.tests: dict[str, dict[str, Any]] = {}
@@ -142,6 +145,7 @@ class Reached:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
         self.lines, begin = set(), time.perf_counter()
+        self.calls.clear()
         try:
             return (yield)
         finally:
@@ -164,7 +168,8 @@ class Reached:
             name = code.co_filename.removeprefix(self.root)
             ours = any(name.startswith(f"degas_ray/{room}/") for room in ROOMS) and code.co_name != "<module>"
             self.files[code] = name if ours else None
-        return None if self.files[code] is None else self._line
+        self.calls[code] += 1
+        return None if self.files[code] is None or self.calls[code] > CALLS else self._line
 
     def _line(self, frame: FrameType, event: str, value: Any) -> Any:
         self.lines.add((str(self.files[frame.f_code]), frame.f_lineno))
@@ -193,12 +198,12 @@ def forked(work: Callable[[], Any], seconds: float) -> Any:
     return json.loads(text) if text else None
 
 
-def run_tests(root: Path, names: list[str], *plugins: Any) -> int:
-    """Run tests in the copy of the tree; return pytest's exit code."""
+def run_tests(root: Path, names: list[str], *plugins: Any, timeout: int = 100) -> int:
+    """Run tests in the copy of the tree, each for so many seconds at most; return pytest's exit code."""
     os.chdir(root)
     sys.path.insert(0, str(root))
     sys.dont_write_bytecode = False
-    return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--timeout", "100", *names], list(plugins)))
+    return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--timeout", str(timeout), *names], list(plugins)))
 
 
 def map_tests(root: Path, known: dict[str, Any], end: float) -> bool:
@@ -212,7 +217,7 @@ def map_tests(root: Path, known: dict[str, Any], end: float) -> bool:
         if time.monotonic() > end:
             return False
         reached = Reached(root)
-        found = forked(lambda n=name, r=reached: (run_tests(root, [n], r), r.found()), 900)  # type: ignore[misc]
+        found = forked(lambda n=name, r=reached: (run_tests(root, [n], r, timeout=0), r.found()), 900)  # type: ignore[misc]
         if found is None or found[0] not in (0, 5):
             raise SystemExit(f"{name} does not pass as it is; mend it first")
         known[name] = {"digest": digest, "tests": found[1]}
