@@ -2,14 +2,19 @@
 
 Both deliver shuffled float batches [64, 3, R, R] in [-1, 1] of the same images. ImageFolder reads PNG files, as a
 folder of images is usually read in PyTorch; DataLoader is given no workers and one a core, and the faster counts.
+Packing the same folder is measured too, and beside another checkout where ``--before`` names one: a process of each,
+in turns.
 
-    python -m benchmarks.data_loader [--images 5000] [--resolution 32]
+    python -m benchmarks.data_loader [--images 5000] [--resolution 32] [--before CHECKOUT]
 """
 
 import argparse
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import chain, islice, repeat
 from pathlib import Path
 
@@ -24,6 +29,16 @@ from benchmarks.timing import alternate, report
 from degas_ray.data import Batches, Pack, prepare
 
 BATCH = 64
+ROOT = Path(__file__).parents[1]
+PACKER = """
+import sys, tempfile
+from pathlib import Path
+from degas_ray.data import prepare
+for line in sys.stdin:
+    with tempfile.TemporaryDirectory() as home:
+        prepare(f"folder:{sys.argv[1]}", Path(home), resolution=int(sys.argv[2]))
+    print(flush=True)
+"""
 
 
 def main() -> None:
@@ -32,6 +47,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--resolution", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="whose packing is measured beside ours")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -39,7 +55,9 @@ def main() -> None:
         picked = np.arange(arguments.images) * len(pack) // arguments.images  # from both photographs
         _write_folder(pack, picked, folder / "images")
         ours = prepare(f"folder:{folder / 'images'}", folder / "home", resolution=arguments.resolution)
-        report(_measure(ours, folder / "images", arguments.rounds))
+        trees = {"now": ROOT} | ({"before": arguments.before.absolute()} if arguments.before else {})
+        packing = _packing(trees, folder / "images", ours, arguments.rounds)
+        report(_measure(ours, folder / "images", arguments.rounds) | packing)
 
 
 def _measure(pack: Pack, folder: Path, rounds: int) -> dict[str, object]:
@@ -60,6 +78,36 @@ def _measure(pack: Pack, folder: Path, rounds: int) -> dict[str, object]:
         "images_per_second": {name: round(batches * BATCH / seconds) for name, seconds in medians.items()},
         "ratio": round(best / medians["ours"], 1),
     }
+
+
+def _packing(trees: dict[str, Path], folder: Path, pack: Pack, rounds: int) -> dict[str, object]:
+    """Return the images that each tree packs a second, and the ratio of ours to those before."""
+    command = [sys.executable, "-c", PACKER, str(folder), str(pack.resolution)]
+    with ExitStack() as stack:
+        packers = {}
+        for name, tree in trees.items():
+            environment = {**os.environ, "PYTHONPATH": str(tree)}
+            process = subprocess.Popen(
+                command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            packers[name] = _packs(stack.enter_context(process))
+        rates = {name: len(pack) / seconds for name, seconds in alternate(packers, rounds=rounds).items()}
+    found: dict[str, object] = {"packed_a_second": {name: round(rate) for name, rate in rates.items()}}
+    return found | ({"packing_ratio": round(rates["now"] / rates["before"], 2)} if "before" in rates else {})
+
+
+def _packs(process: subprocess.Popen[str]) -> Callable[[], object]:
+    """Return a function that has a process pack the folder once more."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    into, out = process.stdin, process.stdout
+
+    def once() -> None:
+        into.write("\n")
+        into.flush()
+        assert out.readline(), "the process ended"
+
+    return once
 
 
 def _torchvision(folder: Path, workers: int) -> Iterator[Tensor]:

@@ -1,6 +1,8 @@
-"""How a process's threads wait for each other; torch's library reads it once, so nothing here imports torch."""
+"""How many threads a process has, and how they wait; torch's library reads it once, so nothing here imports torch."""
 
 import os
+
+from degas_ray.cores import cpu_limit, usable_cores
 
 # Threads that spin while they wait take the core from the one they wait for as soon as anything else runs: a generator
 # step on two threads took 2.9 s beside one busy process, and 0.2 s with threads that sleep (docs/performance.md).
@@ -15,3 +17,12 @@ def sleep_while_waiting() -> None:
     """
     for name, value in WAITING.items():
         os.environ.setdefault(name, value)
+
+
+def keep_to_the_limit() -> None:
+    """Have as many threads as a control group allows cores; torch itself looks at the affinity alone.
+
+    Call it before torch is imported.
+    """
+    if cpu_limit() is not None:
+        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))

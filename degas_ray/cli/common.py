@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from degas_ray.cli.streams import takes_all
 from degas_ray.errors import Interrupted
 from degas_ray.files import path_of
 
@@ -95,6 +96,10 @@ def nearest(given: str, known: Iterable[str]) -> str:
 
 def _enter_home(ctx: click.Context, param: click.Parameter, value: str) -> Path:
     home = path_of(value).absolute()
+    try:
+        str(home).encode()
+    except UnicodeEncodeError:
+        raise click.BadParameter(f"got {value!r}, expected a name in UTF-8, as MLflow's addresses are") from None
     if home.exists() and not home.is_dir():
         raise click.BadParameter(f"{home} is a file; give a directory, which is made where it is missing")
     for variable, folder in _CACHES:  # nothing is written outside home
@@ -221,7 +226,7 @@ def refuse_with_resume(ctx: click.Context, resume: str | None, *allowed: str) ->
 
 def emit_json(facts: Mapping[str, Any]) -> None:
     """Print facts as JSON that every parser takes: numbers that are not finite become null."""
-    click.echo(json.dumps(_plain(facts), indent=2, ensure_ascii=False, allow_nan=False))
+    click.echo(json.dumps(_plain(facts), indent=2, ensure_ascii=not takes_all(sys.stdout), allow_nan=False))
 
 
 def _plain(value: Any) -> Any:

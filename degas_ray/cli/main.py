@@ -12,8 +12,9 @@ from typing import Any, TextIO
 import click
 
 from degas_ray.cli.common import VerbGroup, nearest
+from degas_ray.cli.streams import mend_streams
 from degas_ray.errors import DegasError, DegasWarning, Interrupted
-from degas_ray.threads import sleep_while_waiting
+from degas_ray.threads import keep_to_the_limit, sleep_while_waiting
 
 # Verb -> the line in the group's help. A verb's module has its name and is imported only when it is used, so that
 # `degas-ray --help` needs click alone.
@@ -79,7 +80,9 @@ class Verbs(VerbGroup):
         **extra: Any,
     ) -> Any:
         """Run a command line and exit: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+        mend_streams()
         sleep_while_waiting()  # no verb, and so no torch, has been imported yet
+        keep_to_the_limit()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", DegasWarning)

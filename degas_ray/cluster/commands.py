@@ -46,12 +46,12 @@ def start_head(python: str, mark: str, folder: str, *, gcs: int, dashboard: int,
         more: Options.
     """
     options = HEAD.format(gcs=gcs, dashboard=dashboard)
-    return f"{_end(python, mark)}; {_ray(python)} start {options} {_common(folder)} {more}".rstrip()
+    return f"{_end(python, mark)}; {_ray(python)} start {options} {_common(python, folder)} {more}".rstrip()
 
 
 def start_worker(python: str, mark: str, folder: str, gcs: int) -> str:
     """Return the command that starts Ray on a worker; Ray's launcher sets ``$RAY_HEAD_IP``."""
-    return f"{_end(python, mark)}; {_ray(python)} start --address=$RAY_HEAD_IP:{gcs} {_common(folder)}"
+    return f"{_end(python, mark)}; {_ray(python)} start --address=$RAY_HEAD_IP:{gcs} {_common(python, folder)}"
 
 
 def end_all(python: str, mark: str) -> str:
@@ -67,8 +67,9 @@ def _ray(python: str) -> str:
     return f"{_quoted(python)} -m ray.scripts.scripts"
 
 
-def _common(folder: str) -> str:
-    return f"--temp-dir={_quoted(folder)} --object-store-memory={OBJECT_STORE} --disable-usage-stats"
+def _common(python: str, folder: str) -> str:
+    cores = f"$({_quoted(python)} -m degas_ray.cores)"  # Ray would count those of the whole machine
+    return f"--temp-dir={_quoted(folder)} --num-cpus={cores} --object-store-memory={OBJECT_STORE} --disable-usage-stats"
 
 
 def _quoted(value: str) -> str:

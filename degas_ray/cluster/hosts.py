@@ -82,7 +82,8 @@ class Here:
         return [commands.start_head(state.python, state.mark, folder, **ports, more=more)]
 
     def _start(self, command: str, seconds: float) -> None:
-        environment = {**os.environ, **self._environment(), "RAY_HEAD_IP": LOOPBACK}
+        own = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}  # that of another cluster
+        environment = {**own, **self._environment(), "RAY_HEAD_IP": LOOPBACK}
         with self.folder.log.open("ab") as log:
             code = run_within(seconds, ["bash", "-c", command], environment, log)
         if code is None:

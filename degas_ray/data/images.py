@@ -2,7 +2,6 @@
 
 import functools
 import io
-import os
 import struct
 import warnings
 import zlib
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from degas_ray.cores import usable_cores
 from degas_ray.data.intake import UNREADABLE, Intake
 from degas_ray.data.kinds import HEAD, kind_of, why_unread
 from degas_ray.data.packs import Chunk, Images, Labels
@@ -149,7 +149,7 @@ def decode_all(
             return error
 
     remaining = iter(items)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         while chunk := list(islice(remaining, _CHUNK)):
             with warnings.catch_warnings():  # not held over the yield, where the caller's own filters count
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # decode refuses such files itself

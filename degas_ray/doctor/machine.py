@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from degas_ray.cores import usable_cores
 from degas_ray.doctor.findings import Finding
 from degas_ray.ports import LOOPBACK
 
@@ -44,16 +45,12 @@ def precision(home: Path) -> Finding:
 
 
 def cores() -> Finding:
-    """Count the cores that this process may use, which a container may have fewer of than Ray sees."""
-    own, all_of_them = len(os.sched_getaffinity(0)), psutil.cpu_count() or 1
-    quota = _quota()
-    usable = own if quota is None else min(own, max(1, int(quota)))
-    if usable < all_of_them:
-        advice = f"set study.concurrent={usable}, or more trials will share these cores than there is room for"
-        return Finding("cores", "note", f"{usable} of {all_of_them} may be used", advice)
+    """Count the cores that this process may use, of which a container may have fewer than the machine."""
+    usable, all_of_them = usable_cores(), psutil.cpu_count() or 1
+    found = str(usable) if usable == all_of_them else f"{usable} of {all_of_them} may be used"
     if usable == 1:
-        return Finding("cores", "note", "1", "trials run one after the other; a machine with more cores is faster")
-    return Finding("cores", "ok", str(usable))
+        return Finding("cores", "note", found, "trials run one after the other; with more cores a study is faster")
+    return Finding("cores", "ok", found)
 
 
 def memory() -> Finding:
@@ -126,15 +123,6 @@ def _bind(port: int) -> str | None:
         except OSError as error:
             return os.strerror(error.errno or errno.EIO)
     return None
-
-
-def _quota() -> float | None:
-    """Return the cores that the control group allows, where it sets a limit."""
-    try:
-        limit, _, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").partition(" ")
-    except OSError:
-        return None
-    return None if limit == "max" else float(limit) / float(period)
 
 
 def _nearest(path: Path) -> Path:

@@ -13,7 +13,7 @@ from degas_ray.errors import DegasError
 from degas_ray.scores import extractors as known_extractors
 from degas_ray.scores.networks import efficientnet_lite0_path
 from degas_ray.scores.weights import sha256_of
-from degas_ray.tracking import schema
+from degas_ray.tracking import backend, schema
 
 PACKAGE = "degas-ray"
 OLDEST = (3, 11)
@@ -72,8 +72,10 @@ def database(home: Path) -> Finding:
         return Finding(name, "ok", f"none yet; MLflow {version} makes one with the first run")
     expected = schema.expected_revision()
     if found != expected:
-        advice = f"keep a copy of {schema.file(home)}, then type: mlflow db upgrade sqlite:///{schema.file(home)}"
-        return Finding(name, "fault", f"has tables {found}, MLflow {version} expects {expected}", advice)
+        advice = schema.advice(found, backend.database_uri(home))
+        return Finding(
+            name, "fault", f"{schema.file(home)} has tables {found}, MLflow {version} expects {expected}", advice
+        )
     return Finding(name, "ok", f"{schema.file(home)}, tables {found} of MLflow {version}")
 
 

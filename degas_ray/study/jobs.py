@@ -22,8 +22,10 @@ from typing import Any, Protocol
 
 import psutil
 
+from degas_ray.cores import usable_cores
 from degas_ray.errors import InputError
 from degas_ray.ports import LOOPBACK
+from degas_ray.study import join
 from degas_ray.threads import WAITING
 
 SOCKET_PATH = 107  # bytes that a Unix socket's path may have
@@ -114,28 +116,49 @@ class Resources:
         return max([1.0, *(cpus for cpus, there in self.hosts if there >= gpus)])
 
 
+def find_cluster() -> str | None:
+    """Return the address of the cluster that ``RAY_ADDRESS`` names; ``None`` for a session of this machine alone.
+
+    It is looked for before images are packed and weights are fetched for nothing, and again when they are there.
+
+    Raises:
+        InputError: Where it cannot be joined, or the address means none.
+    """
+    given = join.given_address()
+    _prepare_environment(given is not None)
+    return None if given is None else join.check_cluster(given)
+
+
 @contextmanager
 def session(home: Path) -> Iterator[Resources]:
     """Start Ray on this machine, or join the cluster that ``RAY_ADDRESS`` names, and leave no process behind.
 
     Args:
         home: Ray's temporary files go below it where the path is short enough for a socket.
+
+    Raises:
+        InputError: Where the cluster cannot be joined.
     """
-    joined = bool(os.environ.get("RAY_ADDRESS"))
-    _prepare_environment(joined)
+    address = find_cluster()
+    joined = address is not None
     import ray
     from ray._private import worker
     from ray._private.ray_logging import global_worker_stdstream_dispatcher
 
     folder = None if joined else _scratch(home)
-    quiet: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE, "_temp_dir": str(folder)}
+    own: dict[str, Any] = {
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE,
+        "num_cpus": usable_cores(),  # Ray counts those of the machine
+        "_temp_dir": str(folder),
+    }
     try:
-        with _own_signals():
+        with _own_signals(), join.saying_why_not(address):
             ray.init(
-                address="auto" if joined else "local",
+                address=address or join.LOCAL,
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
-                **({} if joined else quiet),
+                **({} if joined else own),
             )
         # Ray prints what it thinks of dead workers on stdout, which belongs to results.
         global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")

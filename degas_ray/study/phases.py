@@ -17,6 +17,7 @@ from degas_ray.precision import settled, words
 from degas_ray.scores import Scores
 from degas_ray.space import Genotype, find_genotype
 from degas_ray.study.full import record_start, train_fully
+from degas_ray.study.jobs import find_cluster
 from degas_ray.study.milestones import Best
 from degas_ray.study.seeds import derive
 from degas_ray.study.store import check_name, hold, hold_new, numbered, read_json, write_json
@@ -162,6 +163,8 @@ def run_training(
         Interrupted: When ``should_stop`` said so; ``resume`` goes on.
     """
     text = str(what) if isinstance(what, Genotype) or what in HANDMADE else str(find_genotype(what))
+    if (workers or 1) > 1:
+        find_cluster()
     work = partial(_train, workers=workers)
     return _alone("train", text, config, home, name, resume, on_progress, should_stop, work)
 

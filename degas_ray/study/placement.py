@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import psutil
-
 from degas_ray.config import Config
+from degas_ray.cores import usable_cores
 from degas_ray.study.jobs import Needs, Resources
 from degas_ray.study.strategies import GLO_DARTS
 
@@ -126,7 +125,7 @@ def threads_of(config: Config) -> dict[str, int]:
     study = config.study
     training = Needs(study.cpus).threads
     search = training if study.search_cpus is None else Needs(study.search_cpus).threads
-    return {"search": search, "proxy": training, "scores": training, "full": psutil.cpu_count() or 1}
+    return {"search": search, "proxy": training, "scores": training, "full": usable_cores()}
 
 
 def misfits(config: Config, placement: Placement, resources: Resources, *, trials: bool = True) -> tuple[Misfit, ...]:

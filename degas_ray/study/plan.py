@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 
 from degas_ray.config import Config, TrainConfig
+from degas_ray.cores import usable_cores
 from degas_ray.data import SOURCES, Pack, held_out_count, prepare, split, write_pack
 from degas_ray.errors import Interrupted
 from degas_ray.gan import build_generator, generate, train
@@ -115,7 +115,7 @@ def make_plan(config: Config, home: Path) -> Plan:
 
 def _this_machine() -> Resources:
     """Return what a session on this machine would offer; that of a cluster is known only when it is there."""
-    cpus, gpus = float(psutil.cpu_count() or 1), float(torch.cuda.device_count())
+    cpus, gpus = float(usable_cores()), float(torch.cuda.device_count())
     return Resources(cpus, gpus, 1, ((cpus, gpus),))
 
 
@@ -181,7 +181,7 @@ def _others(placement: Placement) -> int:
     """Return how many workers run beside one, on this machine's CPUs; those on GPUs are not imitated."""
     if placement.training.gpus:
         return 0
-    room = (psutil.cpu_count() or 1) // placement.training.threads
+    room = usable_cores() // placement.training.threads
     return max(0, min(placement.concurrent, room) - 1)
 
 

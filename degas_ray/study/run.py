@@ -19,7 +19,7 @@ from degas_ray.study import promote
 from degas_ray.study.estimate import Estimate
 from degas_ray.study.events import Event, OnEvent
 from degas_ray.study.hyperparameters import own_values, tuned
-from degas_ray.study.jobs import Job, Queue, Resources, check_shared, run_jobs, session
+from degas_ray.study.jobs import Job, Queue, Resources, check_shared, find_cluster, run_jobs, session
 from degas_ray.study.monitor import Monitor
 from degas_ray.study.opened import Opened, Prepared, begin, end, hold_study, open_folder, prepare_study
 from degas_ray.study.placement import Placement, misfits, place
@@ -69,6 +69,7 @@ def run_study(
     folder = open_folder(config, home.absolute(), name, resume)
     if resume and not extend and folder.read().get("status") == "finished":
         return load_study(home, folder.name)
+    find_cluster()
     own, on_event = None if resume else config, on_event or _ignore
     with _held(own, folder, should_stop, on_event, named=name is not None) as (prepared, folder, stop):
         with session(folder.home) as resources:
@@ -109,6 +110,7 @@ def promote_genotype(
     config = stored_config(folder.read(), folder.file)
     chosen = genotype or _chosen(folder, config, trial)
     before = folder.read().get("status", "paused")
+    find_cluster()
     on_event = on_event or _ignore
     with _held(None, folder, should_stop, on_event) as (prepared, folder, stop), session(folder.home) as resources:
         placement = _placed(config, folder, resources, on_event, trials=False)

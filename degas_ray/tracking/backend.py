@@ -85,7 +85,28 @@ ENVIRONMENT = {
 
 def database_uri(home: Path) -> str:
     """Return the address of the home's own database."""
-    return f"sqlite:///{(home / 'mlflow.db').absolute()}"
+    return sqlite_uri((home / "mlflow.db").absolute())
+
+
+def sqlite_uri(path: Path) -> str:
+    """Return the address of a SQLite file, whose path may hold what has a meaning in addresses.
+
+    Raises:
+        InputError: Where the installed SQLAlchemy has no way to write it.
+    """
+    text = str(path)
+    if not set(text) & set("?%"):
+        return f"sqlite:///{text}"
+    from sqlalchemy import URL, make_url
+
+    # With the driver's name in it: of "sqlite:///" MLflow takes the rest for a path as it stands, and makes its folder.
+    uri = URL.create("sqlite+pysqlite", database=text).render_as_string()
+    if make_url(uri).database != text:
+        raise InputError(
+            f"home: got {path.parent}, but the SQLAlchemy that is installed cannot open a database below a folder with "
+            "? or % in its name; type: pip install 'sqlalchemy>=2.1', or choose another --home"
+        )
+    return uri
 
 
 def artifact_root(home: Path) -> str:
@@ -99,16 +120,27 @@ def check_uri(uri: str) -> str:
     Raises:
         InputError: Where it is no tracking address that is supported here.
     """
-    if not re.match(r"(https?://[^/]|sqlite:///.|(postgresql|mysql|mssql)(\+\w+)?://.)", uri):
+    if not re.match(r"(https?://[^/]|sqlite(\+pysqlite)?:///.|(postgresql|mysql|mssql)(\+\w+)?://.)", uri):
         raise InputError(
             f"tracking uri: got {public(uri)!r}, expected http://HOST:PORT of an MLflow server or a database such as "
             "sqlite:////absolute/mlflow.db; leave it out to use the home's own database"
         )
     uri = uri.rstrip("/")
-    path = uri.removeprefix("sqlite:///")
-    if path == uri or path.startswith(("/", "file:")):
+    start, slashes, path = uri.partition(":///")
+    if not slashes or not start.startswith("sqlite"):
         return uri
-    return f"sqlite:///{Path(path).absolute()}"  # workers run in other folders, where it would be another file
+    path, _, options = path.partition("?")
+    if "/" in options and not path.startswith("file:"):
+        raise InputError(
+            f"tracking uri: got {uri!r}, in which a question mark ends the path; write %3F where it belongs to the path"
+        )
+    if path.startswith(("/", "file:")):
+        return uri
+    from sqlalchemy import make_url
+
+    # Workers run in other folders, where it would be another file.
+    whole = sqlite_uri(Path(make_url(f"{start}:///{path}").database or "").absolute())
+    return f"{whole}?{options}" if options else whole
 
 
 def public(uri: str) -> str:

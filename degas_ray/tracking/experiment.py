@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from degas_ray.errors import InputError
-from degas_ray.tracking import backend, tags
+from degas_ray.tracking import backend, schema, tags
 
 VIEW = "degas"
 BEST_FIRST = "metrics.`proxy/fid`"
@@ -48,9 +48,10 @@ def open_experiment(uri: str, name: str, artifacts: str | None, seconds: float) 
             time.sleep(0.5)
     except backend.failures() as error:
         if _is_outdated(error):
+            found = _revision(uri)
             raise InputError(
-                f"the MLflow database {backend.public(uri)} has another version's tables; keep a copy of it, then type "
-                f"'mlflow db upgrade {backend.public(uri)}'"
+                f"the MLflow database {backend.public(uri)} has another version's tables ({found}); "
+                f"{schema.advice(found, backend.public(uri))}"
             ) from error
         what = "the MLflow server does not answer" if uri.startswith("http") else "the MLflow database cannot be opened"
         raise InputError(
@@ -106,5 +107,17 @@ def _check_database(uri: str) -> None:
         ) from None
     try:
         sqlalchemy.inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+
+
+def _revision(uri: str) -> str:
+    """Return the revision of a database's tables."""
+    import sqlalchemy
+    from mlflow.store.db.utils import _get_schema_version
+
+    engine = sqlalchemy.create_engine(uri)
+    try:
+        return str(_get_schema_version(engine))
     finally:
         engine.dispose()

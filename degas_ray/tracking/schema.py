@@ -1,6 +1,9 @@
-"""Which tables the home's MLflow database has, and which the installed MLflow expects; nothing is changed."""
+"""Which tables an MLflow database has, and which the installed MLflow expects; nothing is changed."""
 
+import shlex
 import sqlite3
+import sys
+from importlib import metadata
 from pathlib import Path
 
 from degas_ray.errors import InputError
@@ -36,3 +39,36 @@ def expected_revision() -> str:
     from mlflow.store.db.utils import _get_latest_schema_revision  # the only name that it has there
 
     return str(_get_latest_schema_revision())
+
+
+def is_newer(revision: str) -> bool:
+    """Tell whether the tables were made by a newer MLflow than the installed one: it knows all that came before it."""
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+    from mlflow.store.db.utils import _get_alembic_config
+
+    try:
+        ScriptDirectory.from_config(_get_alembic_config("")).get_revision(revision)
+    except CommandError:
+        return True
+    return False
+
+
+def advice(revision: str, uri: str) -> str:
+    """Return what to type about a database with other tables than the installed MLflow expects.
+
+    Args:
+        revision: Of its tables.
+        uri: Its address, as MLflow takes it.
+    """
+    if is_newer(revision):
+        installed = metadata.version("mlflow")
+        return (
+            f"a newer MLflow than {installed} made its tables, and there is no way back: install that version, "
+            f"type: {_python()} -m pip install --upgrade 'mlflow>{installed},<4', or choose another --home"
+        )
+    return f"keep a copy of it, then type: {_python()} -m mlflow db upgrade {shlex.quote(uri)}"
+
+
+def _python() -> str:
+    return shlex.quote(sys.executable)

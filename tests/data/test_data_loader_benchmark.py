@@ -18,11 +18,14 @@ def test_functions_take_turns_in_both_orders() -> None:
 
 
 def test_data_loader_prints_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["data_loader", "--images", "128", "--rounds", "1"])
+    monkeypatch.setattr(sys, "argv", ["data_loader", "--images", "128", "--rounds", "1", "--before", "."])
     monkeypatch.setattr(data_loader.os, "sched_getaffinity", lambda _: {0})
     data_loader.main()
     result = json.loads(capsys.readouterr().out)
     assert result["benchmark"] == "data_loader"
     assert result["images"] == 128
     assert result["images_per_second"]["ours"] > 0
+    assert min(result["packed_a_second"].values()) > 0
+    assert set(result["packed_a_second"]) == {"now", "before"}
+    assert result["packing_ratio"] > 0
     assert {"machine", "threads", "versions"} <= set(result)

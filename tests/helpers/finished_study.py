@@ -12,9 +12,9 @@ from degas_ray.cli.main import main
 NAME = "tiny"
 SETTINGS = {
     "limit": 64, "study.trials": 4, "study.rerank.top": 1, "study.rerank.seeds": 1, "study.concurrent": 2,
-    "study.gpus": 0,
-    "study.yardstick": False, "search.width": 4, "search.latent_dim": 4, "search.steps": 6, "search.batch": 16,
-    "search.device": "cpu", "scores.samples": 20, "scores.real": 20, "scores.splits": 2, "scores.batch": 10,
+    "study.gpus": 0, "study.yardstick": False, "search.width": 4, "search.latent_dim": 4, "search.steps": 6,
+    "search.batch": 16, "search.device": "cpu", "scores.samples": 20, "scores.real": 20, "scores.splits": 2,
+    "scores.batch": 10,
 } | {
     f"{phase}.{key}": value
     for phase in ("proxy", "full")

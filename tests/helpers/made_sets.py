@@ -49,13 +49,13 @@ class Made:
     Args:
         taken: Class of every image that must be packed.
         entries: Files, links and pipes that must be packed or left out.
-        unreadable: Images among them that no decoder reads.
+        unreadable: Files among them that are images which no decoder reads.
         split: To ask for; None for the default.
     """
 
     taken: list[str] = field(default_factory=list)
     entries: int = 0
-    unreadable: int = 0
+    unreadable: list[Path] = field(default_factory=list)
     split: str | None = None
 
 
@@ -139,7 +139,7 @@ def _unreadable(folder: Path, rng: np.random.Generator, made: Made) -> None:
     for content, name in ((b"", "empty.png"), (b"\xff\x0a" + bytes(30), "x.jxl"), (b"\x89PNG\r\n\x1a\nhalf", "half")):
         if rng.random() < 0.1:
             _write(folder / f"bad-{name}", content, made)
-            made.unreadable += 1
+            made.unreadable.append(folder / f"bad-{name}")
 
 
 def _links(folder: Path, root: Path, rng: np.random.Generator, made: Made) -> None:

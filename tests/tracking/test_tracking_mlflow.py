@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from sqlalchemy import make_url
 
 from degas_ray.errors import DegasWarning, InputError
 from degas_ray.figures import curve
-from degas_ray.tracking import OUTCOMES, Tracking, backend, delivery, journal, mlflow_tracker, open_tracking
+from degas_ray.tracking import OUTCOMES, Tracking, backend, delivery, journal, mlflow_tracker, open_tracking, schema
 from degas_ray.tracking.sender import Sender
 
 
@@ -173,6 +174,39 @@ def test_a_relative_database_is_one_file_in_every_folder(
     run.finish("completed")
     assert [found.name for found in open_tracking(home, backend.database_uri(other)).runs()] == ["a"]
     assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize("sign", [*"?%#&;:@+ '\"\\*[]$é", "%41", "%3F", "?x=1", "\n"])
+def test_a_home_is_where_its_path_says_whatever_is_in_it(
+    sign: str, new_home: Callable[[str], Path], tmp_path: Path
+) -> None:
+    home = new_home(f"a{sign}b")
+    tracking = open_tracking(home)
+    run = tracking.run("a", "promotion", key="a")
+    run.text("seed: 7\n", "config.yaml")
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "weights").write_bytes(b"1")
+    run.finish("completed")
+    tracking.register(run.run_id, tmp_path / "net", "net")
+    assert tracking.download(run.run_id, "config.yaml").read_text() == "seed: 7\n"
+    assert tracking.resolve_model("models:/net@champion").is_relative_to(home)
+    with closing(sqlite3.connect(home / "mlflow.db")) as database:
+        assert database.execute("select count(*) from runs").fetchone() == (1,)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["net", home.name])
+    assert schema.revision(home) == schema.expected_revision()
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"), [("sqlite:///m.db", "m.db"), ("sqlite:///a%3Fb.db", "a?b.db"), ("sqlite+pysqlite:///m.db", "m.db")]
+)
+def test_a_relative_database_below_a_folder_of_any_name(
+    uri: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "c?d%41"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert make_url(backend.check_uri(uri)).database == str(folder / path)
+    assert make_url(backend.check_uri(f"{uri}?timeout=9")).query == {"timeout": "9"}
 
 
 def test_a_second_opening_goes_on_without_repeating(tracking: Tracking) -> None:
@@ -517,6 +551,7 @@ def test_every_outcome_has_a_status() -> None:
         ("mlruns", "expected http://HOST:PORT"),
         ("file:///tmp/mlruns", "expected http://HOST:PORT"),
         ("sqlite://", "expected http://HOST:PORT"),
+        ("sqlite:////tmp/h?x=1/mlflow.db", "a question mark ends the path; write %3F"),
         ("", "expected http://HOST:PORT"),
     ],
 )
@@ -540,7 +575,7 @@ def test_a_file_that_is_no_database(home: Path) -> None:
 def test_a_database_of_another_version(home: Path) -> None:
     with sqlite3.connect(home / "mlflow.db") as database:
         database.execute("update alembic_version set version_num = '90e64c465722'")
-    with pytest.raises(InputError, match="mlflow db upgrade sqlite:///"):
+    with pytest.raises(InputError, match=r"-m mlflow db upgrade .?sqlite:///"):
         open_tracking(home)
 
 

@@ -1,0 +1,71 @@
+"""The CPU cores that this process may use: an affinity or a control group may allow fewer than the machine has.
+
+``python -m degas_ray.cores`` prints their number.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+MEMBERSHIP = Path("/proc/self/cgroup")
+GROUPS = Path("/sys/fs/cgroup")
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use at once, at least one."""
+    allowed = len(os.sched_getaffinity(0))
+    limit = cpu_limit()
+    return allowed if limit is None else max(1, min(allowed, int(limit)))
+
+
+def cpu_limit(membership: Path | None = None, groups: Path | None = None) -> float | None:
+    """Return how many cores' time the control groups of this process allow; ``None`` where none of them sets a limit.
+
+    Args:
+        membership: The file that names the groups; the kernel's by default.
+        groups: Where they are mounted; the usual place by default.
+    """
+    limits = [limit for folder in _folders(membership or MEMBERSHIP, groups or GROUPS) for limit in _limits(folder)]
+    return min(limits, default=None)
+
+
+def _folders(membership: Path, groups: Path) -> Iterator[Path]:
+    """Yield the folder of every group that this process is in, and of those around it.
+
+    A container may see the path that its group has on the host, and only its own folders below the mount.
+    """
+    try:
+        lines = membership.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        for mount in [groups / controllers, groups / "cpu"] if controllers else [groups, groups / "unified"]:
+            inner = PurePosixPath(path.lstrip("/"))
+            yield from (mount / part for part in [inner, *inner.parents])
+
+
+def _limits(folder: Path) -> Iterator[float]:
+    """Yield what a group allows, in the words of version 2 and of version 1."""
+    maximum = _words(folder / "cpu.max")
+    quota, period = _words(folder / "cpu.cfs_quota_us"), _words(folder / "cpu.cfs_period_us")
+    for words in (maximum, quota + period):
+        try:
+            allowed, of = map(float, words)
+        except ValueError:  # no such file, or "max"
+            continue
+        if allowed > 0 and of > 0:
+            yield allowed / of
+
+
+def _words(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").split()
+    except OSError:
+        return []
+
+
+if __name__ == "__main__":
+    print(usable_cores())
