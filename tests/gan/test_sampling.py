@@ -21,6 +21,7 @@ def samples(generator: torch.nn.Module, count: int, **options: object) -> np.nda
 def test_batches_and_shapes() -> None:
     sizes = [part.shape for part in generate(small(), 25, seed=0, batch=10)]
     assert sizes == [(10, 8, 8, 3), (10, 8, 8, 3), (5, 8, 8, 3)]
+    assert [part.shape for part in generate(small(), 1, seed=0)] == [(1, 8, 8, 3)]
 
 
 def test_a_seed_repeats_and_a_shorter_run_is_a_beginning() -> None:

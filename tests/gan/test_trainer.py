@@ -119,6 +119,11 @@ def test_device_and_milestones_may_change_on_resume(pack: Pack, settings: TrainC
     assert run(variant(settings, milestones=(0.5,), device="auto"), pack, resume=state).outcome == "completed"
 
 
+def test_a_training_that_is_stopped_at_its_last_step_has_ended(pack: Pack, settings: TrainConfig) -> None:
+    stop = iter([False, False, False, True]).__next__
+    assert run(settings, pack, should_stop=stop).history == run(settings, pack).history
+
+
 def test_the_same_seed_repeats_and_another_does_not(pack: Pack, settings: TrainConfig) -> None:
     first, second = run(settings, pack), run(settings, pack)
     assert first.history == second.history

@@ -109,6 +109,9 @@ def test_decidedness_at_both_ends():
     sharp = alphas_for(space, PUBLISHED["degas-cifar10"], 50.0, 60.0)
     everything = decidedness(sharp, PUBLISHED["degas-cifar10"])
     assert everything["margin"] == pytest.approx(1)
+    # Weights that are too small for a number are nothing, and so is their share of the entropy.
+    sharper = alphas_for(space, PUBLISHED["degas-cifar10"], 5000.0, 6000.0)
+    assert decidedness(sharper, PUBLISHED["degas-cifar10"])["alpha_entropy"] == pytest.approx(3 / 11, abs=1e-12)
     # Three residual connections were left flat, at the uniform entropy; the other eight are decided.
     assert everything["alpha_entropy"] == pytest.approx(3 / 11, abs=1e-6)
 

@@ -112,4 +112,5 @@ def test_without_an_attempt_it_says_what_to_do(tiny_pack):
 
 
 def test_little_known_is_said(tiny_pack):
-    assert "Raise search.networks to 10" in " ".join(run(tiny_pack, networks=1).warnings)
+    assert "Raise search.networks to 10" in " ".join(run(tiny_pack, networks=9).warnings)
+    assert run(tiny_pack, networks=10).warnings == ()

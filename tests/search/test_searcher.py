@@ -275,6 +275,31 @@ def test_the_epoch_with_the_best_margin_can_be_picked(tiny_pack):
     assert str(result.genotype) == best["genotype"]
 
 
+def test_a_report_has_the_mean_losses_since_the_last_one(tiny_pack, monkeypatch):
+    loop, seen = searcher(tiny_pack), []
+    plain = loop._loss
+
+    def noted(*args, **options):
+        loss = plain(*args, **options)
+        seen.append(loss.item())
+        return loss
+
+    monkeypatch.setattr(loop, "_loss", noted)
+    for steps in (1, 3):
+        seen.clear()
+        for _ in range(steps):
+            loop.advance()
+        loop.report(record=True)
+        assert loop.metrics["loss"] == pytest.approx(sum(seen[0::2]) / steps)  # a step of the weights, then of alphas
+        assert loop.metrics["alpha_loss"] == pytest.approx(sum(seen[1::2]) / steps)
+
+
+def test_a_search_that_is_stopped_at_its_last_step_has_ended(tiny_pack):
+    config = SearchConfig(**{**TINY, "steps": 2})
+    found = search(config, tiny_pack, seed=0, should_stop=iter([False, True]).__next__)
+    assert found.history == search(config, tiny_pack, seed=0).history
+
+
 def test_seeds_matter_and_repeat(tiny_pack):
     one, again, other = (search(SearchConfig(**TINY), tiny_pack, seed=s) for s in (1, 1, 2))
     assert one.history == again.history
