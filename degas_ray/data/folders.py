@@ -1,6 +1,7 @@
 """Sources made of image files: a folder of the user's, CelebA's folder or archive."""
 
 import lzma
+import os
 import struct
 import threading
 import unicodedata
@@ -119,8 +120,8 @@ def _pictures(root: Path, intake: Intake) -> list[_Item]:
         raise DataError(f"{intake.source}: {root} {state}; expected a folder of images")
     items, lost = [], []
     for path in walk(root, intake):
-        item = _Item(path, PurePosixPath(path).parts)
-        reason = _why_not(root / path)
+        item = _Item(path, tuple(path.split(os.sep)))
+        reason = _why_not(root, path)
         if reason is None:
             items.append(item)
         elif reason == OTHER:
@@ -137,16 +138,16 @@ def _pictures(root: Path, intake: Intake) -> list[_Item]:
     return items
 
 
-def _why_not(file: Path) -> str | None:
+def _why_not(root: Path, path: str) -> str | None:
     """Return None for an image, :data:`OTHER` for what is none, and the reason for an image that is not read."""
-    if has_image_suffix(file.name):
+    if has_image_suffix(path):
         return None
-    if is_raw(file.name):
+    if is_raw(path):
         return "camera raw files are not read; save it as TIFF, PNG or JPEG"
-    if is_text(file.name):
+    if is_text(path):
         return OTHER
     try:
-        with open(file, "rb") as opened:
+        with open(root / path, "rb") as opened:
             kind = kind_of(opened.read(HEAD))
     except OSError as error:
         return error.strerror or str(error)

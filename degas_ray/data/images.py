@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import IO, TypeVar
 
 import numpy as np
@@ -23,6 +23,7 @@ from degas_ray.data.packs import Chunk, Images, Labels
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit against decompression bombs
 _CHUNK = 256  # decoded images held at a time
+_TASK = 16  # of them at most that a thread takes at once: handing over a small image costs as much as decoding it
 
 # Everything that Pillow's decoders raise for bytes that are not the image they claim to be.
 DECODER_ERRORS = (
@@ -30,6 +31,7 @@ DECODER_ERRORS = (
     ZeroDivisionError, MemoryError, NotImplementedError, RuntimeError, struct.error, zlib.error,
     Image.DecompressionBombError, ImageCms.PyCMSError,
 )  # fmt: skip
+_USUAL = ("PNG", "JPEG")
 # Formats that are no pixels, or that Pillow hands to another program.
 _NOT_OPENED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"})
 # TIFF's tags, and values of theirs.
@@ -148,13 +150,18 @@ def decode_all(
         except UnreadableError as error:
             return error
 
-    remaining = iter(items)
-    with ThreadPoolExecutor(usable_cores()) as pool:
+    def several(part: list[_Item]) -> list[_Decoded | UnreadableError]:
+        return [work(item) for item in part]
+
+    remaining, cores = iter(items), usable_cores()
+    size = max(1, min(_TASK, _CHUNK // (4 * cores)))
+    with ThreadPoolExecutor(cores) as pool:
         while chunk := list(islice(remaining, _CHUNK)):
             with warnings.catch_warnings():  # not held over the yield, where the caller's own filters count
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # decode refuses such files itself
                 warnings.filterwarnings("ignore", module="PIL")  # odd metadata say nothing about the pixels
-                results = list(pool.map(work, chunk))
+                parts = (chunk[start : start + size] for start in range(0, len(chunk), size))
+                results = list(chain.from_iterable(pool.map(several, parts)))
             images, labels = [], []
             for item, result in zip(chunk, results, strict=True):
                 intake.seen += 1
@@ -181,7 +188,8 @@ def _formats() -> list[str]:
 
         register_heif_opener()
     Image.init()
-    return [name for name in Image.ID if name not in _NOT_OPENED]
+    # They are tried in this order.
+    return [*_USUAL, *(name for name in Image.ID if name not in _NOT_OPENED and name not in _USUAL)]
 
 
 def _rgb(image: Image.Image, scale: tuple[int, bool]) -> tuple[Image.Image, bool]:

@@ -1,7 +1,7 @@
 """Which files are images: by their suffix, and where that says nothing, by how they begin."""
 
+import os
 import re
-from pathlib import PurePath
 
 from PIL import features
 
@@ -60,17 +60,17 @@ def why_unread(kind: str | None) -> str | None:
 
 def is_text(name: str) -> bool:
     """Return whether a file's suffix says that it holds text."""
-    return PurePath(name).suffix.lower() in _TEXT
+    return os.path.splitext(name)[1].lower() in _TEXT
 
 
 def is_raw(name: str) -> bool:
     """Return whether a file's suffix says that it is a camera's raw file."""
-    return PurePath(name).suffix.lower() in _RAW
+    return os.path.splitext(name)[1].lower() in _RAW
 
 
 def has_image_suffix(name: str) -> bool:
     """Return whether a file's suffix says that it is an image that is read here."""
-    return PurePath(name).suffix.lower() in SUFFIXES
+    return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def _has_heif() -> bool:

@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from degas_ray.data.intake import DANGLING, LOOP, SIDE, SPECIAL, TWICE, Intake
 from degas_ray.errors import DataError
@@ -140,4 +140,4 @@ def walk(root: Path, intake: Intake, side: Callable[[str], bool] = is_side) -> l
     state.enter("")
     state.follow()
     state.leave_side_folders()
-    return sorted(state.files, key=lambda path: PurePosixPath(path).parts)
+    return sorted(state.files, key=lambda path: path.split(os.sep))
