@@ -14,6 +14,7 @@ from degas_ray.errors import DegasWarning, InputError
 from degas_ray.study import opened, run, run_study
 from degas_ray.study.attempt import Context
 from degas_ray.study.events import Event, OnEvent
+from degas_ray.study.jobs import Resources
 from degas_ray.study.monitor import Ledger
 from degas_ray.study.opened import Opened, Prepared, end
 from degas_ray.study.store import StudyFolder, write_json
@@ -60,7 +61,9 @@ def open_tiny(home: Path, on_event: Any, **settings: Any) -> Opened:
     config = tiny_config(**settings)
     pack = prepare("digits", home, limit=64)
     context = Context(home, "s", config, pack.path, "", "0", "")
-    return Opened(context, pack, Notes(), {"name": "s"}, Ledger(), on_event, lambda: False)
+    return Opened(
+        context, pack, Notes(), {"name": "s"}, Ledger(), on_event, lambda: False, Resources(1.0, 0.0, 1, ((1.0, 0.0),))
+    )
 
 
 @pytest.mark.parametrize("error", [InputError("s is no training"), PermissionError(13, "Permission denied", "x")])
