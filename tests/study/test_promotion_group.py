@@ -55,7 +55,7 @@ def test_a_promotion_on_two_gpus_is_one_training_of_two_workers(
     assert alone.promotion is not None
     assert group.promotion is not None
     for file in ("generator.ckpt", "best.ckpt"):
-        assert torch.allclose(images(group, file), images(alone, file), atol=1e-3), file
+        assert torch.allclose(images(group, file), images(alone, file), rtol=5e-3, atol=5e-3), file
     for result in (alone, group):
         assert result.promotion is not None
         assert result.promotion.best is not None
