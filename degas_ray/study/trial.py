@@ -19,6 +19,7 @@ from degas_ray.errors import DivergedError, Interrupted
 from degas_ray.gan import generate
 from degas_ray.scores import Scores
 from degas_ray.scores.collapse import is_collapsed
+from degas_ray.scores.weights import sha256_of
 from degas_ray.space import Genotype
 from degas_ray.study.attempt import Attempt, Context, Report
 from degas_ray.study.hyperparameters import apply
@@ -268,7 +269,9 @@ def show_beside(trained: Trained, pack: Pack, place: Place, seed: int, step: int
 
 def proxy_facts(config: Config, pack: Pack) -> dict[str, Any]:
     """Return all that the scores of a short training depend on, besides its generator and its seed."""
+    weights = config.scores.weights  # a setting that says where they are; what they are is in the file
     return {
+        **({"weights": sha256_of(weights)} if weights is not None else {}),
         # With the milestones: the distances there are kept beside the scores.
         "proxy": identity(config.proxy) | {"milestones": list(config.proxy.milestones)},
         "scores": identity(config.scores),

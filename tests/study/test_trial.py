@@ -22,7 +22,7 @@ from degas_ray.study import trial as trial_module
 from degas_ray.study.attempt import SPENT, Attempt, Context
 from degas_ray.study.promote import Promotion, promotion_task
 from degas_ray.study.store import Row, StudyFolder, hold, read_json, write_json
-from degas_ray.study.trial import better_half, trial_task
+from degas_ray.study.trial import better_half, proxy_facts, trial_task
 from degas_ray.study.work import Place
 from degas_ray.study.worker import FAILURE, run_task
 from degas_ray.tracking import RunDirectory, provenance
@@ -356,3 +356,13 @@ def test_a_promotion_keeps_the_best_of_its_milestones_and_its_end(tmp_path: Path
     assert load_generator(folder / "best.ckpt")[1]["meta"]["step"] == step
     assert set(found.pictures) == {"samples", "real beside generated", "diagram", "scores along the way"}
     assert all(Path(path).exists() for path in found.pictures.values())
+
+
+def test_scores_depend_on_the_content_of_the_extractor_s_file_and_not_on_its_place(tmp_path: Path) -> None:
+    pack = prepare("digits", tmp_path, limit=64)
+    found = {}
+    for name, content in (("a", b"one"), ("b", b"one"), ("c", b"two")):
+        (tmp_path / name).write_bytes(content)
+        found[name] = proxy_facts(tiny_config(scores__weights=tmp_path / name), pack)
+    assert found["a"] == found["b"] != found["c"]
+    assert "weights" not in proxy_facts(tiny_config(), pack)  # keys of earlier studies hold
