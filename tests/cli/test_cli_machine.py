@@ -22,7 +22,7 @@ from tiny_study import tiny_config
 
 from degas_ray.cli.main import main
 from degas_ray.config import dump
-from degas_ray.tracking import backend
+from degas_ray.tracking import backend, open_tracking
 
 ENTRY = Path(sys.executable).with_name("degas-ray")
 SIGNS = "a b?c=1%41%%#d&e;f$g'h\"i[j]*k\\l+é@m:n"
@@ -180,7 +180,7 @@ def test_a_name_that_is_no_text_is_printed_as_a_literal(tmp_path: Path) -> None:
     assert "n\\udcff" in done.stderr
 
 
-def make_old(home: Path, revision: str = OLD) -> None:
+def make_old(home: Path) -> None:
     """Make a database as an older MLflow left it, by that version's own steps."""
     home.mkdir(parents=True)
     uri = backend.database_uri(home)
@@ -189,34 +189,33 @@ def make_old(home: Path, revision: str = OLD) -> None:
     config = mlflow_tables._get_alembic_config(uri)
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        alembic.upgrade(config, revision)
+        alembic.upgrade(config, OLD)
     engine.dispose()
 
 
-def typed_in(message: str) -> str:
-    """Return the command that a message tells to type."""
-    found = re.search(r"then type: (.*)", message)
-    assert found, message
-    return found[1]
+def doctored(home: Path) -> dict[str, str]:
+    """Return what doctor finds of a home's database."""
+    said = CliRunner().invoke(main, ["doctor", "--home", str(home), "--json"])
+    return next(item for item in json.loads(said.stdout)["findings"] if item["name"] == "MLflow database")
 
 
 @pytest.mark.parametrize("name", ["home", "a b?c%41"])
 def test_advice_about_an_older_database_works(name: str, tmp_path: Path) -> None:
     home = tmp_path / name
     make_old(home)
-    seen = CliRunner().invoke(main, ["doctor", "--home", str(home), "--json"])
-    (finding,) = [item for item in json.loads(seen.stdout)["findings"] if item["name"] == "MLflow database"]
-    typed = shell(typed_in(finding["advice"]), tmp_path)
+    finding = doctored(home)
+    assert (finding["state"], OLD in finding["found"]) == ("fault", True)
+    typed = shell(finding["advice"].partition("then type: ")[2], tmp_path)
     assert typed.returncode == 0, typed.stderr
+    assert doctored(home)["state"] == "ok"
     done = CliRunner().invoke(main, ["compare", "0" * 32, "--home", str(home)])
-    assert done.exit_code == 2
     assert f"there is no run {'0' * 32}" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_newer_database_is_not_to_be_upgraded(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    make_old(home, "head")
+    open_tracking(home)
     with closing(sqlite3.connect(home / "mlflow.db")) as database:
         database.execute("UPDATE alembic_version SET version_num = '0123456789ab'")
         database.commit()
