@@ -22,7 +22,7 @@ from tiny_study import tiny_config
 
 from degas_ray.cli.main import main
 from degas_ray.config import dump
-from degas_ray.tracking import backend, open_tracking
+from degas_ray.tracking import backend
 
 ENTRY = Path(sys.executable).with_name("degas-ray")
 SIGNS = "a b?c=1%41%%#d&e;f$g'h\"i[j]*k\\l+é@m:n"
@@ -180,7 +180,7 @@ def test_a_name_that_is_no_text_is_printed_as_a_literal(tmp_path: Path) -> None:
     assert "n\\udcff" in done.stderr
 
 
-def make_old(home: Path) -> None:
+def make_old(home: Path, revision: str = OLD) -> None:
     """Make a database as an older MLflow left it, by that version's own steps."""
     home.mkdir(parents=True)
     uri = backend.database_uri(home)
@@ -189,7 +189,7 @@ def make_old(home: Path) -> None:
     config = mlflow_tables._get_alembic_config(uri)
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        alembic.upgrade(config, OLD)
+        alembic.upgrade(config, revision)
     engine.dispose()
 
 
@@ -215,7 +215,7 @@ def test_advice_about_an_older_database_works(name: str, tmp_path: Path) -> None
 
 def test_a_newer_database_is_not_to_be_upgraded(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    open_tracking(home)
+    make_old(home, "head")
     with closing(sqlite3.connect(home / "mlflow.db")) as database:
         database.execute("UPDATE alembic_version SET version_num = '0123456789ab'")
         database.commit()
