@@ -47,7 +47,7 @@ def search_identity(config: SearchConfig, pruning: PruneConfig, pack: Pack, seed
 
 
 def require_same(mine: Mapping[str, Any], theirs: Any) -> None:
-    """Compare two identities; a setting that the checkpoint does not name was not recorded when it was written.
+    """Compare two identities; a checkpoint that does not name the precision was written before it was recorded.
 
     Args:
         mine: From :func:`search_identity`.
@@ -63,7 +63,7 @@ def require_same(mine: Mapping[str, Any], theirs: Any) -> None:
         other = theirs.get(section)
         if not isinstance(other, Mapping):
             raise CheckpointError("the checkpoint does not name its settings; resume the run that wrote it")
-        flat += [(key, value, other[key]) for key, value in mine[section].items() if key in other]
+        flat += [(k, v, other.get(k)) for k, v in mine[section].items() if k in other or k != "precision"]
     for key, value, other in flat:
         if value != other:
             raise CheckpointError(

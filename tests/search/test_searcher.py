@@ -182,6 +182,11 @@ def test_a_checkpoint_resumes_under_settings_that_change_no_result(tiny_pack):
     searcher(tiny_pack, steps=1, precision="bf16").restore(older)
     with pytest.raises(CheckpointError, match=r"has lr = "):
         searcher(tiny_pack, steps=1, lr=0.5).restore(older)
+    # Any other setting that is not named was not the same.
+    unnamed = {key: value for key, value in identity["config"].items() if key != "lr"}
+    lacking = State(state.tensors, {**state.meta, "identity": {**identity, "config": unnamed}})
+    with pytest.raises(CheckpointError, match=r"has lr = None"):
+        searcher(tiny_pack, steps=1).restore(lacking)
 
 
 def test_plain_and_merged_searches_agree(tiny_pack):
