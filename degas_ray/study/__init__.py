@@ -10,7 +10,7 @@ _MODULES = {
     "Row": "store",
     "SearchRun": "phases",
     "StudyResult": "result",
-    "TrainRun": "phases",
+    "TrainRun": "full",
     "list_studies": "store",
     "load_study": "result",
     "make_plan": "plan",
@@ -23,8 +23,8 @@ __all__ = list(_MODULES)
 
 if TYPE_CHECKING:
     from degas_ray.study.events import Event as Event
+    from degas_ray.study.full import TrainRun as TrainRun
     from degas_ray.study.phases import SearchRun as SearchRun
-    from degas_ray.study.phases import TrainRun as TrainRun
     from degas_ray.study.phases import run_search as run_search
     from degas_ray.study.phases import run_training as run_training
     from degas_ray.study.plan import Plan as Plan

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from degas_ray import figures
 from degas_ray.checkpoint import State
@@ -23,12 +24,17 @@ from degas_ray.study.work import (
 
 
 @dataclass(frozen=True)
-class FullTraining:
-    """A generator that was trained to full length; its files are in its place's folder.
+class TrainRun:
+    """A training to full length that ended.
 
     Args:
-        trained: The generator, and how its training ended.
+        name: Of its folder.
+        folder: Everything about it; the generator is ``generator.ckpt``.
+        run_id: In MLflow.
+        what: The genotype's text, or the generator's name.
         scores: With their protocol.
+        outcome: completed or collapsed.
+        collapsed_at: The step at which a collapse began.
         parameters: Of the generator.
         macs: Multiply-adds for one image.
         pictures: What they show, to their files.
@@ -36,8 +42,13 @@ class FullTraining:
             ``None`` without milestones.
     """
 
-    trained: Trained
+    name: str
+    folder: Path
+    run_id: str
+    what: str
     scores: Scores
+    outcome: str
+    collapsed_at: int | None
     parameters: int
     macs: int
     pictures: Mapping[str, str]
@@ -46,7 +57,7 @@ class FullTraining:
 
 def train_fully(
     config: Config, what: str | Genotype, pack: Pack, place: Place, *, seed: int, begin: State | None = None
-) -> FullTraining:
+) -> TrainRun:
     """Train a generator under ``full``, score it, and record its pictures and its best state.
 
     Args:
@@ -76,7 +87,19 @@ def train_fully(
         best = _best_along_the_way(trained, full, str(what), scores, place)
         pictures["scores along the way"] = folder / "scores.png"
     named = {title: str(path) for title, path in pictures.items()}
-    return FullTraining(trained, scores, parameters, macs, named, best)
+    return TrainRun(
+        folder.name,
+        folder,
+        place.tracker.run_id,
+        str(what),
+        scores,
+        trained.outcome,
+        trained.collapsed_at,
+        parameters,
+        macs,
+        named,
+        best,
+    )
 
 
 def record_start(config: Config, what: str | Genotype, pack: Pack, place: Place) -> tuple[int, int]:

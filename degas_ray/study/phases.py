@@ -14,11 +14,9 @@ from degas_ray.errors import DivergedError, InputError, Interrupted
 from degas_ray.gan import HANDMADE
 from degas_ray.loop import OnProgress, ShouldStop
 from degas_ray.precision import settled, words
-from degas_ray.scores import Scores
 from degas_ray.space import Genotype, find_genotype
-from degas_ray.study.full import record_start, train_fully
+from degas_ray.study.full import TrainRun, record_start, train_fully
 from degas_ray.study.jobs import find_cluster
-from degas_ray.study.milestones import Best
 from degas_ray.study.seeds import derive
 from degas_ray.study.store import check_name, hold, hold_new, numbered, read_json, write_json
 from degas_ray.study.work import (
@@ -68,38 +66,6 @@ class SearchRun:
     def genotype(self) -> Genotype:
         """What was found."""
         return self.found.genotype
-
-
-@dataclass(frozen=True)
-class TrainRun:
-    """A training that ended.
-
-    Args:
-        name: Of its folder.
-        folder: Everything about it; the generator is ``generator.ckpt``.
-        run_id: In MLflow.
-        what: The genotype's text, or the generator's name.
-        scores: With their protocol.
-        outcome: completed or collapsed.
-        collapsed_at: The step at which a collapse began.
-        parameters: Of the generator.
-        macs: Multiply-adds for one image.
-        pictures: What they show, to their files.
-        best: The best of the generators that were scored along the way and at the end, which ``best.ckpt`` holds;
-            ``None`` without milestones.
-    """
-
-    name: str
-    folder: Path
-    run_id: str
-    what: str
-    scores: Scores
-    outcome: str
-    collapsed_at: int | None
-    parameters: int
-    macs: int
-    pictures: Mapping[str, str]
-    best: Best | None
 
 
 Result = TypeVar("Result", SearchRun, TrainRun)
@@ -186,20 +152,7 @@ def _train(config: Config, text: str, pack: Pack, place: Place, *, workers: int 
         record_start(config, what, pack, place)
         again = f"'degas-ray train --resume {place.folder.name}', or with fewer --workers"
         train_in_parallel(config, what, pack.path, place, workers=count, seed=seed, setting="--workers", again=again)
-    done = train_fully(config, what, pack, place, seed=seed)
-    return TrainRun(
-        place.folder.name,
-        place.folder,
-        place.tracker.run_id,
-        text,
-        done.scores,
-        done.trained.outcome,
-        done.trained.collapsed_at,
-        done.parameters,
-        done.macs,
-        done.pictures,
-        done.best,
-    )
+    return train_fully(config, what, pack, place, seed=seed)
 
 
 def _workers(asked: int | None, folder: Path) -> int:

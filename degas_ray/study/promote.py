@@ -231,11 +231,11 @@ def run_promotion(context: Context, pack: Pack, task: Mapping[str, Any], report:
     begin = load(short, "proxy") if short is not None else None
     with _attempt(context, task, report) as attempt:
         done = train_fully(config, genotype, pack, attempt.place(), seed=_seed(config, genotype), begin=begin)
-        attempt.tracker.finish(done.trained.outcome)
+        attempt.tracker.finish(done.outcome)
         promotion = Promotion(
             str(genotype),
             str(folder),
-            done.trained.outcome,
+            done.outcome,
             done.scores.to_json(),
             done.parameters,
             done.macs,
