@@ -72,11 +72,7 @@ def build_critic(config: TrainConfig, resolution: int, num_classes: int = 0, *, 
     """Build the critic that the configured framework needs, with weights from ``seed``."""
     framework = FRAMEWORKS[config.framework]
     critic = Critic(
-        resolution,
-        width=config.critic_width,
-        num_classes=num_classes,
-        dropout=framework.dropout,
-        pool=framework.pool,
+        resolution, width=config.critic_width, num_classes=num_classes, dropout=framework.dropout, pool=framework.pool
     )
     initialise(critic, seed)
     if framework.spectral_norm:

@@ -199,11 +199,7 @@ def _from_scores(ctx: Any, score: Tensor | None, tangent: dict[nn.Module, Tensor
 
 
 def _from_features(
-    ctx: Any,
-    score: Tensor | None,
-    features: Tensor | None,
-    logits: Tensor | None,
-    tangent: dict[nn.Module, Tensor],
+    ctx: Any, score: Tensor | None, features: Tensor | None, logits: Tensor | None, tangent: dict[nn.Module, Tensor]
 ) -> Found:
     """Return the kernels' gradients where features or logits count too: they need an adjoint pass of their own."""
     critic, record = ctx.critic, ctx.record

@@ -46,11 +46,7 @@ class SampledSearcher:
         self.steps, self.step = config.networks, 0
         space = Space(config.n, config.normal_ops, config.upsample_ops)
         self.model = PathModel(
-            space,
-            width=config.width,
-            base=pack.resolution // 8,
-            price=config.cost,
-            limit=config.cost_limit,
+            space, width=config.width, base=pack.resolution // 8, price=config.cost, limit=config.cost_limit
         )
         self.history: list[dict[str, Any]] = []
         self.metrics: dict[str, float] = {}

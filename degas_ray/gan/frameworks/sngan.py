@@ -12,19 +12,13 @@ def critic_loss(critic: Critic, batch: Batch, config: TrainConfig, noise: torch.
     """E[max(0, 1 - D(real))] + E[max(0, 1 + D(fake))], and the classifier's loss on real images."""
     # One pass, so one power iteration a step, as in the paper.
     real, fake = real_and_fake(critic, batch.real, batch.fake, None)
-    return {
-        "hinge": hinge(real.score, fake.score),
-        **classification(real, batch.labels, config.auxiliary_critic),
-    }
+    return {"hinge": hinge(real.score, fake.score), **classification(real, batch.labels, config.auxiliary_critic)}
 
 
 def generator_loss(critic: Critic, fakes: Fakes, config: TrainConfig, noise: torch.Generator) -> Terms:
     """-E[D(fake)], and the classifier's loss on the labels that were asked for."""
     output = critic(fakes.images)
-    return {
-        "adversarial": -output.score.mean(),
-        **classification(output, fakes.labels, config.auxiliary_generator),
-    }
+    return {"adversarial": -output.score.mean(), **classification(output, fakes.labels, config.auxiliary_generator)}
 
 
 SNGAN = Framework(

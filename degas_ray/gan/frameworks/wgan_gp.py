@@ -21,10 +21,7 @@ def critic_loss(critic: Critic, batch: Batch, config: TrainConfig, noise: torch.
 def generator_loss(critic: Critic, fakes: Fakes, config: TrainConfig, noise: torch.Generator) -> Terms:
     """-E[D(fake)], and the classifier's loss on the labels that were asked for."""
     output = critic(fakes.images)
-    return {
-        "adversarial": -output.score.mean(),
-        **classification(output, fakes.labels, config.auxiliary_generator),
-    }
+    return {"adversarial": -output.score.mean(), **classification(output, fakes.labels, config.auxiliary_generator)}
 
 
 WGAN_GP = Framework(
