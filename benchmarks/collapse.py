@@ -31,7 +31,7 @@ from degas_ray.config import ScoresConfig, TrainConfig
 from degas_ray.data import Pack, prepare
 from degas_ray.gan import build_generator, generate, train
 from degas_ray.scores import score
-from degas_ray.scores.collapse import COVERAGE, RECALL
+from degas_ray.scores.floor import COVERAGE, RECALL
 from degas_ray.space import Genotype, Space
 from degas_ray.study.work import judge, real_floor, sample_grid
 
@@ -219,7 +219,7 @@ def evaluation(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def below(row: Mapping[str, Any], recall: float = RECALL, coverage: float = COVERAGE) -> bool:
-    """Return what :func:`degas_ray.scores.collapse.is_collapsed` says with these shares."""
+    """Return what :func:`degas_ray.scores.floor.is_collapsed` says with these shares."""
     low = float(row["recall"]) < recall * float(row["floor_recall"])
     return low and float(row["coverage"]) < coverage * float(row["floor_coverage"])
 

@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from benchmarks.timing import report
-from degas_ray.threads import sleep_while_waiting
+from degas_ray.cores import sleep_while_waiting
 
 PHASES = ("search", "proxy", "score", "full")
 NAME = "dry-run"

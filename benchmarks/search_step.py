@@ -24,8 +24,7 @@ from degas_ray.loop import keep_memory
 from degas_ray.search import Supernet, accelerate
 from degas_ray.search.glo import reconstruction_loss
 from degas_ray.space import Generator, Genotype
-from degas_ray.space.norm import search_norm
-from degas_ray.space.operations import UpConv
+from degas_ray.space.operations import UpConv, search_norm
 
 DENSEST = Genotype.parse(
     "N1a=sep_conv_5x5(U0); U1=deconv_6x6(U0)+deconv_6x6(N1a); N2a=sep_conv_5x5(U1); U2=deconv_6x6(U1)+deconv_6x6(N2a); "

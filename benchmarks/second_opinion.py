@@ -24,7 +24,7 @@ from degas_ray.experiments.rows import Row
 from degas_ray.experiments.run import current_rows
 from degas_ray.experiments.statistics import rank_agreement, units
 from degas_ray.gan import generate, load_generator
-from degas_ray.scores.patches import sliced_distance
+from degas_ray.scores.metrics import sliced_distance
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from degas_ray import cores, threads
+from degas_ray import cores
 from degas_ray.cores import cpu_limit, usable_cores
 
 
@@ -65,10 +65,10 @@ def test_a_process_has_as_many_threads_as_its_group_allows(tmp_path: Path, monke
     monkeypatch.setattr(cores, "MEMBERSHIP", tmp_path / "cgroup")
     monkeypatch.setattr(cores, "GROUPS", tmp_path / "fs")
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    threads.keep_to_the_limit()
+    cores.keep_to_the_limit()
     assert os.environ["OMP_NUM_THREADS"] == "7"
     monkeypatch.delenv("OMP_NUM_THREADS")
-    threads.keep_to_the_limit()
+    cores.keep_to_the_limit()
     assert os.environ.pop("OMP_NUM_THREADS") == "1"
 
 

@@ -67,7 +67,7 @@ def test_mypy_finds_a_wrong_keyword_through_a_package(tmp_path: Path) -> None:
 # From the lowest; a module imports from its own room or from a floor below (CONTRIBUTING.md).
 FLOORS = (
     {"errors", "yamls", "cores", "lazy"},
-    {"threads", "space", "files", "checkpoint", "ports"},
+    {"space", "files", "checkpoint", "ports"},
     {"config", "data", "figures", "loop"},
     {"precision", "tracking", "cluster"},
     {"search", "gan", "scores"},

@@ -13,8 +13,8 @@ import click
 
 from degas_ray.cli.common import VerbGroup, nearest
 from degas_ray.cli.streams import mend_streams
+from degas_ray.cores import keep_to_the_limit, sleep_while_waiting
 from degas_ray.errors import DegasError, DegasWarning, Interrupted
-from degas_ray.threads import keep_to_the_limit, sleep_while_waiting
 
 # Verb -> the line in the group's help. A verb's module has its name and is imported only when it is used, so that
 # `degas-ray --help` needs click alone.

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping
 
 from degas_ray.cluster.processes import MARK
-from degas_ray.threads import WAITING
+from degas_ray.cores import WAITING
 
 OBJECT_STORE = 128 * 2**20  # bytes; images come from the pack, only messages go through Ray
 HEAD = "--head --port={gcs} --dashboard-host=127.0.0.1 --dashboard-port={dashboard}"

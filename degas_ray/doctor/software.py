@@ -11,8 +11,8 @@ from packaging.requirements import Requirement
 from degas_ray.doctor.findings import Finding
 from degas_ray.errors import DegasError
 from degas_ray.scores import extractors as known_extractors
+from degas_ray.scores.extractors import sha256_of
 from degas_ray.scores.networks import efficientnet_lite0_path
-from degas_ray.scores.weights import sha256_of
 from degas_ray.tracking import backend, schema
 
 PACKAGE = "degas-ray"

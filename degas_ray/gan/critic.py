@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from degas_ray.gan.noise import uniform_like
+from degas_ray.gan.group import uniform_like
 
 # After block 2 (and every further block that halves the size), block 3 and block 4 (CT-GAN, section 4).
 DROPOUT = (0.2, 0.5, 0.5)

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from degas_ray.space.norm import Steps, generator_norm
+from degas_ray.space.operations import Steps, generator_norm
 
 
 class UpBlock(nn.Module):

@@ -8,8 +8,7 @@ from torch import nn
 
 from degas_ray.gan.handmade import DcganGenerator, ResnetGenerator, UpBlock
 from degas_ray.space import Generator
-from degas_ray.space.norm import ConditionalBatchNorm2d, Steps, generator_norm
-from degas_ray.space.operations import UpConv, _spread, transposed_kernel
+from degas_ray.space.operations import ConditionalBatchNorm2d, Steps, UpConv, _spread, generator_norm, transposed_kernel
 
 _HEAD = '''"""{title}, exported by degas-ray {version}. Needs torch alone; its weights are in {weights} beside it.
 

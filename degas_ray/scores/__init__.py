@@ -3,10 +3,8 @@
 from degas_ray.scores.classifier import Classifier
 from degas_ray.scores.extractors import EXTRACTORS, Extractor, Features, load_extractor
 from degas_ray.scores.floor import floor
-from degas_ray.scores.frechet import frechet_distance, moments
 from degas_ray.scores.images import image_batches, open_samples
-from degas_ray.scores.inception_score import inception_score
-from degas_ray.scores.pairs import kernel_distance
+from degas_ray.scores.metrics import frechet_distance, inception_score, kernel_distance, moments
 from degas_ray.scores.protocol import Protocol, comparable, differences
 from degas_ray.scores.reference import Reference, reference_statistics
 from degas_ray.scores.score import METRICS, Scores, extract, score, score_images

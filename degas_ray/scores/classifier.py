@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from degas_ray.data import Batches, Pack
 from degas_ray.errors import DegasWarning, InputError
 from degas_ray.files import replacing
-from degas_ray.scores.extractors import HASH_DIGITS, Extractor
+from degas_ray.scores.extractors import HASH_DIGITS, Extractor, locked
 from degas_ray.scores.networks import Network, resize
-from degas_ray.scores.weights import locked
 
 SIZE = 32  # larger images are resized to this side
 WIDTH, MOST_WIDTH, FEATURES = 16, 128, 64

@@ -15,12 +15,38 @@ from degas_ray.config import ScoresConfig
 from degas_ray.data import Pack
 from degas_ray.files import read_json, write_json
 from degas_ray.scores import protocol, second
-from degas_ray.scores.extractors import HASH_DIGITS, Extractor
+from degas_ray.scores.extractors import HASH_DIGITS, Extractor, locked
 from degas_ray.scores.images import image_set, read_batches
 from degas_ray.scores.reference import random_order, reference_statistics
 from degas_ray.scores.score import Scores, score
 from degas_ray.scores.second import Second, SecondJudge, second_judge
-from degas_ray.scores.weights import locked
+
+# Shares of what real images reach of other real images. Of 46 short trainings labelled by eye (benchmarks/collapse.py,
+# docs/method.md) these find 24 of the 26 that collapsed and call 2 of the 20 sound ones collapsed. Recall decides; that
+# of a sound but short training is low, so the share is small. Coverage only keeps what is close to the real images.
+RECALL = 0.005
+COVERAGE = 0.02
+FEWEST = 250  # images of each kind: where none of so many is reached, true recall is below 3 / 250 at 95 % certainty
+
+
+def is_collapsed(scores: Scores, floor: Scores) -> bool:
+    """Return whether recall and coverage both lie far below those of real images.
+
+    The critic's diversity, which :mod:`degas_ray.gan.collapse` watches, finds copies of one image. Four or five shapes
+    over and over are various enough for it; they are not for these.
+
+    Args:
+        scores: Of a generator.
+        floor: Of real images against other real images, by the same network and on about as many images.
+
+    Returns:
+        ``False`` also where either was measured on fewer than :data:`FEWEST` images.
+    """
+    counts = (count for each in (scores, floor) for count in (each.protocol.n_fake, each.protocol.n_real))
+    if min(counts) < FEWEST:
+        return False
+    return scores.recall < RECALL * floor.recall and scores.coverage < COVERAGE * floor.coverage
+
 
 Positions = npt.NDArray[np.int64]
 _LAYOUT = 1  # of the file; another one is another key

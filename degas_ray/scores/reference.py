@@ -16,12 +16,10 @@ from torch import Tensor
 
 from degas_ray.errors import DegasWarning, InputError
 from degas_ray.files import replacing
-from degas_ray.scores.extractors import Extractor
-from degas_ray.scores.frechet import Array, moments, square_root
+from degas_ray.scores.extractors import Extractor, locked
 from degas_ray.scores.images import Images, ImageSet, ImageSource, image_set, read_batches
-from degas_ray.scores.pairs import Within, within
+from degas_ray.scores.metrics import Array, Within, moments, square_root, within
 from degas_ray.scores.protocol import METHOD
-from degas_ray.scores.weights import locked
 
 _LAYOUT = 1  # of the file; another one is another fingerprint
 _CHOICE_SEED = 0  # which images are taken where not all are: the same for everyone

@@ -11,10 +11,8 @@ from torch import Tensor
 
 from degas_ray.errors import InputError
 from degas_ray.scores.extractors import Extractor, Features
-from degas_ray.scores.frechet import frechet_distance, moments
 from degas_ray.scores.images import Images, ImageSource, image_batches
-from degas_ray.scores.inception_score import inception_score
-from degas_ray.scores.pairs import between, within
+from degas_ray.scores.metrics import between, frechet_distance, inception_score, moments, within
 from degas_ray.scores.protocol import METHOD, Protocol
 from degas_ray.scores.reference import Reference
 from degas_ray.scores.second import Second, SecondJudge, Watcher

@@ -21,10 +21,8 @@ from degas_ray.data import Pack, held_out
 from degas_ray.errors import InputError
 from degas_ray.scores.classifier import Classifier, OnSteps, load_classifier
 from degas_ray.scores.extractors import Features
-from degas_ray.scores.frechet import frechet_distance, moments
+from degas_ray.scores.metrics import between, frechet_distance, moments, sliced_distance, within
 from degas_ray.scores.networks import resize
-from degas_ray.scores.pairs import between, within
-from degas_ray.scores.patches import sliced_distance
 from degas_ray.scores.reference import Reference, reference_statistics
 
 METHOD = 1  # raised whenever the same images would get other numbers

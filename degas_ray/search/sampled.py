@@ -10,19 +10,128 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy  # its parts are loaded where they are used: scipy.stats alone takes a second
 import torch
+from numpy.typing import NDArray
 
 from degas_ray.checkpoint import State
 from degas_ray.config import PruneConfig, SearchConfig
 from degas_ray.data import Pack
 from degas_ray.errors import DivergedError
 from degas_ray.loop import Progress
-from degas_ray.search.explain import verdict
-from degas_ray.search.paths import PathModel
-from degas_ray.search.prune import decidedness, softmax
-from degas_ray.search.result import SearchResult, require_same, search_identity
-from degas_ray.search.slots import Choice
-from degas_ray.space import Genotype, Space
+from degas_ray.search.choices import Choice, best_choice, decidedness, largest, make_genotype, make_slots, softmax
+from degas_ray.search.result import SearchResult, require_same, search_identity, verdict
+from degas_ray.space import NONE, Genotype, Space
+
+Array = NDArray[np.float64]
+# Variances of what an option is worth, of networks whose worth varies by 1 (a network is some ten options): what its
+# operation is worth anywhere, what it is worth as a direct or as a residual one, and what it is worth just here.
+ANYWHERE, IN_ROLE, HERE = 0.04, 0.04, 0.04
+LEVEL = 10.0  # variance of what all have in common: scores are relative to those that were tried
+NOISE = 0.3  # variance that is not the options' own: seeds, and what options do together
+EXPLORE = 0.25  # of the posterior's deviation: some dozens of networks are too few to try all that might be good
+TRIES = 1000  # for a random network that is not too large
+
+
+class PathModel:
+    """What is known of a space's networks, and which to try next.
+
+    Args:
+        space: The space.
+        width: Channels, for the prices.
+        base: Side of the first map.
+        price: What is limited: ``parameters`` or ``macs``.
+        limit: Most that a network may cost, in multiples of what the residual blocks of CT-GAN's hand-designed
+            generator cost at the same width; ``None`` for no limit.
+    """
+
+    def __init__(self, space: Space, *, width: int, base: int, price: str, limit: float | None) -> None:
+        self.space = space
+        self.slots = make_slots(space, width, base, price)
+        self._limit = largest(limit, width, base, price)
+        self._starts = np.cumsum([0, *(len(slot.options) for slot in self.slots)])
+        self._prior_precision = np.linalg.inv(self.prior())
+        self.tried: list[tuple[Choice, float]] = []
+
+    def observe(self, choice: Choice, distance: float) -> None:
+        """Take note of how far a network's samples are from the real images; smaller is better."""
+        self.tried.append((choice, distance))
+
+    def random(self, draw: np.random.Generator) -> Choice:
+        """Draw a network uniformly from those that are not too large."""
+        for _ in range(TRIES):
+            choice = tuple(int(draw.integers(len(slot.options))) for slot in self.slots)
+            if self.cost(choice) <= self._limit:
+                return choice
+        return self._best(np.zeros(self._starts[-1]))
+
+    def propose(self, draw: np.random.Generator) -> Choice:
+        """Return the network that is best under one draw from the posterior."""
+        mean, covariance = self.posterior()
+        return self._best(draw.multivariate_normal(mean, EXPLORE**2 * covariance, method="cholesky"))
+
+    def best(self) -> Choice:
+        """Return the network that is best under the posterior's mean."""
+        return self._best(self.posterior()[0])
+
+    def cost(self, choice: Choice) -> float:
+        """Return what a network's operations cost."""
+        return sum(slot.prices[option] for slot, option in zip(self.slots, choice, strict=True))
+
+    def prior(self) -> Array:
+        """Return the covariance [P + 1, P + 1] at first: of what the options are worth, and of the level."""
+        names = [
+            (NONE if option is None else option[1], slot.residual) for slot in self.slots for option in slot.options
+        ]
+        same_op = np.array([[a[0] == b[0] for b in names] for a in names])
+        same_role = np.array([[a == b for b in names] for a in names])
+        covariance = np.full((len(names) + 1, len(names) + 1), 0.0)
+        covariance[:-1, :-1] = ANYWHERE * same_op + IN_ROLE * same_role + HERE * np.eye(len(names))
+        covariance[-1, -1] = LEVEL
+        return covariance
+
+    def posterior(self) -> tuple[Array, Array]:
+        """Return mean [P] and covariance [P, P] of what the options are worth.
+
+        Distances count by rank alone, as normal scores, so that one network that fails altogether does not outweigh
+        the rest.
+        """
+        precision, pull = self._prior_precision.copy(), np.zeros(len(self._prior_precision))
+        if self.tried:
+            x = np.zeros((len(self.tried), len(pull)))
+            x[:, -1] = 1
+            for row, (choice, _) in zip(x, self.tried, strict=True):
+                row[self._starts[:-1] + np.asarray(choice)] = 1
+            ranks = scipy.stats.rankdata([distance for _, distance in self.tried])
+            worth = -scipy.special.ndtri((ranks - 0.5) / len(ranks))
+            precision += x.T @ x / NOISE
+            pull = pull + x.T @ worth / NOISE
+        covariance = np.linalg.inv(precision)
+        mean = np.asarray(covariance @ pull, float)
+        return mean[:-1], ((covariance + covariance.T) / 2)[:-1, :-1]
+
+    def alphas(self) -> dict[str, dict[str, float]]:
+        """Return what every operation is worth, in standard deviations of what is not known of it, by connection."""
+        mean, covariance = self.posterior()
+        worth = mean / np.sqrt(np.mean(np.diag(covariance)))
+        found: dict[str, dict[str, float]] = {connection.name: {} for connection in self.space.connections}
+        for slot, start in zip(self.slots, self._starts, strict=False):
+            for option, value in zip(slot.options, worth[start:], strict=False):
+                if option is None:
+                    residual = [c.name for c in self.space.inputs()[slot.target] if c.residual]
+                    found |= {name: {**found[name], NONE: float(value)} for name in residual}
+                else:
+                    found[option[0]][option[1]] = float(value)
+        return {c.name: {op: found[c.name][op] for op in self.space.operations(c)} for c in self.space.connections}
+
+    def genotype(self, choice: Choice) -> Genotype:
+        """Return a network as a genotype."""
+        return make_genotype(self.space, self.slots, choice)
+
+    def _best(self, worth: Array) -> Choice:
+        """Return the network whose options are worth most together, of those that are not too large."""
+        return best_choice(self.slots, [part.tolist() for part in np.split(worth, self._starts[1:-1])], self._limit)
+
 
 Try = Callable[[Genotype, int], float]
 """Tries a network with a seed and returns how far its samples are from the real images: smaller is better, and a number

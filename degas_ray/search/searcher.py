@@ -14,14 +14,11 @@ from degas_ray.data import Batches, Pack
 from degas_ray.errors import DivergedError, InputError, Interrupted
 from degas_ray.loop import OnProgress, Progress, ShouldStop, keep_memory, log_every, pick_device
 from degas_ray.precision import fixed
-from degas_ray.search.accelerate import accelerate
-from degas_ray.search.explain import verdict
+from degas_ray.search.choices import Alphas, decidedness, largest, make_slots, prune, softmax
 from degas_ray.search.glo import project, reconstruction_loss, start_latents
-from degas_ray.search.prune import Alphas, decidedness, prune, softmax
-from degas_ray.search.result import SearchResult, build_optimizer, require_same, search_identity
+from degas_ray.search.result import SearchResult, build_optimizer, require_same, search_identity, verdict
 from degas_ray.search.sampled import SampledSearcher, Try
-from degas_ray.search.slots import largest, make_slots
-from degas_ray.search.supernet import Supernet
+from degas_ray.search.supernet import Supernet, accelerate
 from degas_ray.space import Genotype, Space
 from degas_ray.space.operations import NONE, operation_macs, operation_parameters
 

@@ -1,6 +1,7 @@
 """The supernet: every map of the space, every connection a MixedOp (paper 3.2, figure 2)."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -9,8 +10,7 @@ from torch import Tensor, nn
 from degas_ray.search.mixed import MixedOp, Source, add_up, merged_normal, merged_upsample, op_weights, plain
 from degas_ray.space import NONE, Connection, Space
 from degas_ray.space.generator import check_sizes
-from degas_ray.space.norm import Steps, search_norm
-from degas_ray.space.operations import build_operation
+from degas_ray.space.operations import Steps, build_operation, search_norm
 
 Mixed = Literal["merged", "plain"]
 
@@ -116,3 +116,39 @@ class Supernet(nn.Module):
                     terms.append(merged_upsample(mixed, stride))
             sources[target] = Source(add_up(terms))
         return sources["U3"].x
+
+
+Forward = Callable[..., Tensor]  # (z, weights=None) -> images
+
+# By device; others are never compiled unasked. On two CPU cores the compiler had not finished after nine minutes, a
+# fifth of the paper's whole schedule (docs/performance.md).
+COMPILE_PAYS_AFTER_STEPS = {"cuda": 1_000}
+
+
+def accelerate(
+    supernet: Supernet,
+    compile: Literal["auto", "on", "off"] = "auto",
+    precision: Literal["float32", "bf16"] = "float32",
+    steps: int = 0,
+) -> Forward:
+    """Return the callable that the search really runs; parameters stay those of ``supernet``.
+
+    Args:
+        supernet: Laid out in place as channels_last.
+        compile: ``auto`` compiles where ``steps`` is long enough to pay for it.
+        precision: ``bf16`` runs under autocast.
+        steps: How many steps are to come.
+    """
+    supernet.to(memory_format=torch.channels_last)
+    device = next(supernet.parameters()).device.type
+    forward: Forward = supernet
+    if compile == "on" or (compile == "auto" and steps >= COMPILE_PAYS_AFTER_STEPS.get(device, math.inf)):
+        forward = torch.compile(supernet)
+    if precision == "float32":
+        return forward
+
+    def reduced(z: Tensor, weights: Mapping[str, Mapping[str, Tensor]] | None = None) -> Tensor:
+        with torch.autocast(device, torch.bfloat16):
+            return forward(z, weights).float()
+
+    return reduced

@@ -4,8 +4,7 @@ from torch import Tensor, nn
 
 from degas_ray.errors import InputError
 from degas_ray.space.genotype import Genotype
-from degas_ray.space.norm import Steps, generator_norm
-from degas_ray.space.operations import build_operation, operation_macs
+from degas_ray.space.operations import Steps, build_operation, generator_norm, operation_macs
 
 _GROWTH = 8  # three stages of two
 

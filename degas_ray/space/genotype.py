@@ -10,6 +10,7 @@ import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 from degas_ray.errors import GenotypeError
@@ -169,3 +170,50 @@ def _error(text: str, faults: list[str]) -> GenotypeError:
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
     listed = "\n".join(f"  {fault}" for fault in faults) or "  it names no map"
     return GenotypeError(f"{shown!r} is no genotype:\n{listed}\nTry 'degas-ray show degas-cifar10' to see one.")
+
+
+_TEXTS = {
+    "degas-cifar10": (
+        "N1a=sep_conv_5x5(U0); U1=up_conv_1x1(U0)+up_conv_3x3(N1a); "
+        "N2a=sep_conv_3x3(U1); U2=deconv_4x4(U1)+up_conv_3x3(N2a); "
+        "N3a=conv_3x3(U2); U3=deconv_6x6(N3a)"
+    ),
+    "degas-cifar10-n2": (
+        "N1a=dil_conv_5x5(U0); N1b=sep_conv_3x3(U0)+sep_conv_5x5(N1a); U1=deconv_6x6(N1a)+deconv_4x4(N1b); "
+        "N2a=sep_conv_3x3(U1); N2b=sep_conv_5x5(U1)+sep_conv_5x5(N2a); U2=deconv_4x4(U1)+deconv_4x4(N2b); "
+        "N3a=dil_conv_5x5(U2); N3b=sep_conv_5x5(N3a); U3=up_conv_1x1(U2)+up_conv_1x1(N3b)"
+    ),
+    "degas-stl10": (
+        "N1a=sep_conv_5x5(U0); U1=up_conv_3x3(U0)+up_conv_3x3(N1a); "
+        "N2a=avg_pool_3x3(U1); U2=deconv_4x4(N2a); "
+        "N3a=conv_3x3(U2); U3=up_conv_3x3(U2)+up_conv_1x1(N3a)"
+    ),
+}
+PUBLISHED: dict[str, Genotype] = {name: Genotype.parse(text) for name, text in _TEXTS.items()}
+
+
+def find_genotype(text: str) -> Genotype:
+    """Return the genotype that ``text`` means: a published name, the one-line form, or a JSON file.
+
+    Raises:
+        GenotypeError: Where it is none of them.
+    """
+    if text in PUBLISHED:
+        return PUBLISHED[text]
+    if "=" in text:
+        return Genotype.parse(text)
+    path = Path(text)
+    try:
+        return Genotype.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+            raise GenotypeError(
+                f"{text} is not a JSON file; expected what 'degas-ray show NAME --json' prints"
+            ) from None
+        known = ", ".join(PUBLISHED)
+        raise GenotypeError(
+            f"got {text[:80]!r}; expected a published name ({known}), a genotype such as "
+            "'N1a=conv_3x3(U0); U1=...', or a JSON file"
+        ) from None
+    except RecursionError:
+        raise GenotypeError(f"{text} is nested too deeply to be a genotype") from None

@@ -22,11 +22,10 @@ from typing import Any, Protocol
 
 import psutil
 
-from degas_ray.cores import usable_cores
+from degas_ray.cores import WAITING, usable_cores
 from degas_ray.errors import InputError
 from degas_ray.ports import LOOPBACK
 from degas_ray.study import join
-from degas_ray.threads import WAITING
 
 SOCKET_PATH = 107  # bytes that a Unix socket's path may have
 SESSION_PATH = 66  # of which Ray takes so many below its folder

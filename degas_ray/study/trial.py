@@ -18,8 +18,8 @@ from degas_ray.data import Pack
 from degas_ray.errors import DivergedError, Interrupted
 from degas_ray.gan import generate
 from degas_ray.scores import Scores
-from degas_ray.scores.collapse import is_collapsed
-from degas_ray.scores.weights import sha256_of
+from degas_ray.scores.extractors import sha256_of
+from degas_ray.scores.floor import is_collapsed
 from degas_ray.space import Genotype
 from degas_ray.study.attempt import Attempt, Context, Report
 from degas_ray.study.hyperparameters import apply

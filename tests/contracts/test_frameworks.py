@@ -12,7 +12,7 @@ from degas_ray.config import TrainConfig
 from degas_ray.gan import FRAMEWORKS, PRESETS, build_critic
 from degas_ray.gan.critic import Critic, Forward, Output
 from degas_ray.gan.frameworks import Batch, Fakes, Framework
-from degas_ray.gan.noise import Noise
+from degas_ray.gan.group import Noise
 
 every = pytest.mark.parametrize("framework", FRAMEWORKS.values(), ids=FRAMEWORKS)
 

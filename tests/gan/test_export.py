@@ -16,8 +16,7 @@ from degas_ray.checkpoint import State
 from degas_ray.config import TrainConfig
 from degas_ray.errors import CheckpointError, DegasError, InputError
 from degas_ray.gan import FORMATS, build_generator, export_generator, generate, load_generator, save_generator
-from degas_ray.gan.card import model_card
-from degas_ray.gan.export import plain
+from degas_ray.gan.export import model_card, plain
 from degas_ray.space import PUBLISHED
 
 CONFIG = TrainConfig(width=4, latent_dim=6)

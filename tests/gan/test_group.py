@@ -15,11 +15,10 @@ from degas_ray.config import TrainConfig
 from degas_ray.errors import DivergedError, InputError, Interrupted
 from degas_ray.gan import FRAMEWORKS, build_generator, train
 from degas_ray.gan.critic import Forward
-from degas_ray.gan.group import Group
-from degas_ray.gan.noise import Noise, uniform_like
+from degas_ray.gan.group import Group, Noise, uniform_like
 from degas_ray.gan.trainer import Trainer
 from degas_ray.loop import Progress
-from degas_ray.space.norm import ConditionalBatchNorm2d
+from degas_ray.space.operations import ConditionalBatchNorm2d
 
 SMALL = {
     "width": 4, "critic_width": 4, "latent_dim": 8, "steps": 3, "batch": 8, "generator_batch": 12, "device": "cpu"

@@ -6,9 +6,8 @@ import torch
 from degas_ray.config import TrainConfig
 from degas_ray.errors import GenotypeError, InputError
 from degas_ray.gan import HANDMADE, build_generator, count_sizes
-from degas_ray.gan.build import name_of
+from degas_ray.gan.build import measured_macs, name_of
 from degas_ray.gan.handmade import UpBlock
-from degas_ray.gan.sizes import measured_macs
 from degas_ray.space import PUBLISHED, count_parameters
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from benchmarks.collapse import TABLE, evaluation, read_table
 from degas_ray.scores import Protocol, Scores
-from degas_ray.scores.collapse import COVERAGE, FEWEST, RECALL, is_collapsed
+from degas_ray.scores.floor import COVERAGE, FEWEST, RECALL, is_collapsed
 from degas_ray.scores.protocol import METHOD
 
 SHARES = st.floats(0, 1)

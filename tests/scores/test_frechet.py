@@ -8,7 +8,7 @@ from scipy.linalg import sqrtm
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
 from degas_ray.scores import frechet_distance, moments
-from degas_ray.scores.frechet import square_root
+from degas_ray.scores.metrics import square_root
 
 
 def gaussian(count: int, dim: int, seed: int) -> np.ndarray:

@@ -11,8 +11,8 @@ from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from degas_ray.errors import InputError
-from degas_ray.scores import kernel_distance, pairs
-from degas_ray.scores.pairs import Between, between, within
+from degas_ray.scores import kernel_distance, metrics
+from degas_ray.scores.metrics import Between, between, within
 
 
 def normal(count: int, dim: int = 4, seed: int = 0, shift: float = 0.0) -> Tensor:
@@ -52,7 +52,7 @@ def brute_prdc(fake: np.ndarray, real: np.ndarray) -> tuple[float, float, float,
 
 @pytest.mark.parametrize("block", [1, 40, 1 << 23])
 def test_brute_force(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairs, "_BLOCK", block)
+    monkeypatch.setattr(metrics, "_BLOCK", block)
     fake, real = normal(13, seed=1, shift=0.5), normal(17, seed=2)
     got = compare(fake, real)
     expected = brute_prdc(fake.numpy(), real.numpy())

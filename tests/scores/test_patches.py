@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from scipy.stats import wasserstein_distance
 
 from degas_ray.data import prepare
-from degas_ray.scores.patches import SIDE, patches, pyramid, sliced, sliced_distance
+from degas_ray.scores.metrics import SIDE, patches, pyramid, sliced, sliced_distance
 
 
 @pytest.fixture(scope="module")

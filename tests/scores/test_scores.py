@@ -28,8 +28,8 @@ from degas_ray.scores import (
     score,
     score_images,
 )
+from degas_ray.scores.extractors import WeightsFile
 from degas_ray.scores.networks import Network
-from degas_ray.scores.weights import WeightsFile
 
 FEATURES = 40  # of clean-fid's slow matrix root, the first of many
 

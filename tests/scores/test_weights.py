@@ -12,7 +12,7 @@ from standin_networks import write_graph
 
 from degas_ray.errors import DegasWarning, InputError
 from degas_ray.scores import extractors, load_extractor
-from degas_ray.scores.weights import WeightsFile, find
+from degas_ray.scores.extractors import WeightsFile, find
 
 CONTENT = bytes(range(256)) * 5000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -16,8 +16,7 @@ from degas_ray.search.mixed import (
     to_phases,
 )
 from degas_ray.space import NORMAL_OPS, UPSAMPLE_OPS, Space
-from degas_ray.space.norm import search_norm
-from degas_ray.space.operations import build_operation
+from degas_ray.space.operations import build_operation, search_norm
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
 

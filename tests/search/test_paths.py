@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 
 from degas_ray.config import TrainConfig
 from degas_ray.gan import build_generator, count_sizes
-from degas_ray.search.paths import NOISE, PathModel
+from degas_ray.search.sampled import NOISE, PathModel
 from degas_ray.space import Space
 
 SMALL = Space(1, ("conv_3x3", "skip_connect"), ("deconv_4x4", "up_conv_3x3"))

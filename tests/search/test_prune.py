@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from degas_ray.config import SearchConfig, TrainConfig
 from degas_ray.gan import build_generator, count_sizes
 from degas_ray.search import decidedness, prune
-from degas_ray.search.explain import verdict
-from degas_ray.search.slots import largest, make_slots
+from degas_ray.search.choices import largest, make_slots
+from degas_ray.search.result import verdict
 from degas_ray.space import NONE, PUBLISHED, Genotype, Space
 
 

@@ -7,8 +7,14 @@ from torch import nn
 
 from degas_ray.errors import InputError
 from degas_ray.space import PUBLISHED, Generator, Genotype, Space, count_macs, count_parameters
-from degas_ray.space.norm import ConditionalBatchNorm2d, search_norm
-from degas_ray.space.operations import NORMAL_OPS, UPSAMPLE_OPS, build_operation, operation_macs
+from degas_ray.space.operations import (
+    NORMAL_OPS,
+    UPSAMPLE_OPS,
+    ConditionalBatchNorm2d,
+    build_operation,
+    operation_macs,
+    search_norm,
+)
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,13 @@ def test_the_study_run_in_mlflows_pages(home: Path, pytestconfig: pytest.Config)
                 WebDriverWait(driver, 120).until(there, f"the page never showed all of {texts}")
 
             driver.get(page)
-            shows("Champion: Fréchet distance", "Floor, real images", f"{NAME} promotion", f"{NAME} trial 3", "degas.genotype")
+            shows(
+                "Champion: Fréchet distance",
+                "Floor, real images",
+                f"{NAME} promotion",
+                f"{NAME} trial 3",
+                "degas.genotype",
+            )
             driver.save_screenshot(str(folder / "mlflow-study.png"))
             driver.get("about:blank")
             driver.get(f"{page}/artifacts/report.html")

@@ -4,8 +4,16 @@ import torch
 
 from degas_ray.config import TrainConfig
 from degas_ray.gan.critic import Critic
-from degas_ray.gan.frameworks.base import RESNET_SCHEDULE, Batch, Fakes, Framework, Terms
-from degas_ray.gan.terms import classification, hinge, real_and_fake
+from degas_ray.gan.frameworks.base import (
+    RESNET_SCHEDULE,
+    Batch,
+    Fakes,
+    Framework,
+    Terms,
+    classification,
+    hinge,
+    real_and_fake,
+)
 
 
 def critic_loss(critic: Critic, batch: Batch, config: TrainConfig, noise: torch.Generator) -> Terms:
