@@ -50,7 +50,6 @@ class State:
 
     Args:
         tensors: Names to tensors, on any device; they are written from the CPU.
-        meta: JSON-able values.
     """
 
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
@@ -75,7 +74,6 @@ def save(path: Path, state: State, kind: str) -> None:
 
     Args:
         path: The file; its folder is made.
-        state: What to keep.
         kind: What it is, such as ``search`` or ``generator``; :func:`load` checks it.
 
     Raises:
@@ -120,7 +118,6 @@ def load(path: Path, kind: str | None = None) -> State:
     """Read a state that :func:`save` wrote; nothing in the file is executed.
 
     Args:
-        path: The file.
         kind: The kind that it must be, or ``None`` for any.
 
     Raises:
@@ -164,11 +161,6 @@ def save_step(
     """Write ``folder/step-000123.ckpt`` and remove all but the newest ``keep`` of them.
 
     Args:
-        folder: Where; it is made.
-        state: What to keep.
-        kind: What it is.
-        step: Names the file.
-        keep: How many stay at most.
         quota: Bytes that they and the checkpoints in ``beside`` may take: older ones go first, the newest always stays.
             With more than that a :class:`DegasWarning` says so.
         beside: A folder whose checkpoints count too, and stay.

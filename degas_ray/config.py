@@ -341,9 +341,6 @@ def defaults_for(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that are laid over the class defaults for what ``tree`` asks for.
 
     They depend on the data set, the way to search, and the framework of each training.
-
-    Args:
-        tree: Nested settings, not validated yet.
     """
     dataset = tree.get("dataset", Config.model_fields["dataset"].default)
     if not isinstance(dataset, str):
@@ -563,7 +560,6 @@ def _placed(faults: Sequence[str], file: Path, given: Sequence[str]) -> list[str
 
     Args:
         faults: Each begins with the dotted path.
-        file: The configuration.
         given: Keys that were set elsewhere.
     """
     line_of = yamls.lines_of(_text_of(file))
@@ -610,7 +606,6 @@ def describe_fault(item: Any, known: Sequence[str]) -> str:
     """Return one of pydantic's errors as a sentence that begins with the dotted path.
 
     Args:
-        item: Of ``ValidationError.errors()``.
         known: The keys that a misspelt one may have meant.
     """
     return _described(item, known)[:_LONGEST]

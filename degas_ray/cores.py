@@ -1,6 +1,6 @@
 """The CPU cores that this process may use, and its threads; torch reads both once, so nothing here imports torch.
 
-An affinity or a control group may allow fewer cores than the machine has; ``python -m degas_ray.cores`` prints how many.
+``python -m degas_ray.cores`` prints their number: an affinity or a control group may allow fewer than there are.
 """
 
 import os

@@ -17,8 +17,6 @@ class Progress:
     """Where a loop stands.
 
     Args:
-        phase: ``search``, ``train``, ...
-        step: Steps done, of ``steps``.
         metrics: Plain numbers without a prefix, such as ``critic_loss``.
         state: Makes a checkpoint from which the loop goes on exactly; called only when wanted.
     """

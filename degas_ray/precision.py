@@ -40,7 +40,6 @@ class Pace:
     Args:
         units: What it has for bf16; empty where there is none, and then nothing was timed.
         float32: Milliseconds of a 3x3 convolution of 32 images at 16x16, forward and backward, channels last.
-        bf16: The same in bf16.
     """
 
     units: tuple[str, ...] = ()
@@ -71,7 +70,6 @@ def settled(config: Config, home: Path, threads: Mapping[str, int] | None = None
     """Return ``config`` with float32 or bf16 wherever it says ``auto``.
 
     Args:
-        config: Of a run or a study that begins.
         home: The home directory, whose cache knows what was measured before.
         threads: Of the loops, by section (``search``, ``proxy``, ``full``, ``scores``); torch's own by default.
         keep: Whether to write a new measurement into the cache.
@@ -90,10 +88,6 @@ def settled(config: Config, home: Path, threads: Mapping[str, int] | None = None
 
 def fixed(precision: str, key: str) -> Fixed:
     """Return a precision that a loop can compute in.
-
-    Args:
-        precision: Of its settings.
-        key: Their dotted path.
 
     Raises:
         InputError: For ``auto``, which depends on the machine.
@@ -114,7 +108,6 @@ def pace(cache: Path, *, device: str = "auto", width: int = 32, threads: int | N
     Args:
         cache: The home's cache directory; ``precision.json`` in it is used.
         device: As in the settings; one that is not on this machine has no units that are known here.
-        width: Channels of the loop.
         threads: On a CPU; torch's own by default.
         keep: Whether to write a new measurement into the cache.
     """

@@ -23,7 +23,6 @@ def initialise(module: nn.Module, seed: int) -> None:
     sqrt(2 / (fan_in + fan_out)); biases are 0. Scales and shifts of normalisations are left as they are.
 
     Args:
-        module: Changed in place.
         seed: Any; the same seed gives the same weights on every device.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -61,7 +60,6 @@ def build_generator(
         config: Its ``width``, ``latent_dim`` and ``scale_latent`` count.
         resolution: Height and width of an image; a multiple of 8.
         num_classes: Classes of a conditional generator; 0 for an unconditional one.
-        seed: Of the weights.
 
     Raises:
         InputError: For a name, text or size that means no generator.
@@ -86,10 +84,6 @@ def assemble(
 
     Args:
         what: A genotype, or a name in ``HANDMADE``.
-        width: Channels.
-        latent_dim: Length of a latent vector.
-        resolution: A multiple of 8.
-        num_classes: 0 for an unconditional one.
 
     Raises:
         InputError: For sizes that no generator can have.

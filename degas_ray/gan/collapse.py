@@ -46,7 +46,6 @@ class CollapseWatch:
 
     Args:
         since: The first step of the present run of low reports.
-        reports: Their number.
     """
 
     since: int | None = None

@@ -62,8 +62,6 @@ class Block(nn.Module):
     """A residual block: ReLU, conv 3x3, ReLU, conv 3x3, and where it ``halves`` the size, mean pooling.
 
     Args:
-        inputs: Channels that come in.
-        width: Channels that go out.
         halves: Whether to pool 2x2; the shortcut is then pooled too and has a 1x1 convolution.
         first: The image's own block: no ReLU before its first convolution.
     """
@@ -144,9 +142,7 @@ class Critic(nn.Module):
 
     Args:
         resolution: Height and width of an image, a multiple of 4.
-        width: Channels of every block.
         num_classes: For the auxiliary classifier; 0 for none.
-        dropout: Whether the framework drops units at all.
         pool: Global ``mean`` (CT-GAN) or ``sum`` (SN-GAN).
     """
 

@@ -52,9 +52,6 @@ def model_card(
     """Return the card as Markdown: what the generator is, how it was trained and scored, how to load it.
 
     Args:
-        generator: The exported one.
-        facts: What its file says.
-        format: Of the export.
         beside: What lay beside the file, by headline, such as its scores.
     """
     latent_dim, resolution, classes = (facts[name] for name in ("latent_dim", "resolution", "num_classes"))
@@ -150,7 +147,6 @@ def export_generator(source: Path, format: str, folder: Path, beside: Mapping[st
     """Write the generator of a file in another format.
 
     Args:
-        source: A generator file.
         format: One of :data:`FORMATS`.
         folder: Where the files go; made if need be.
         beside: What the model card says beyond the file, such as the scores, by headline.

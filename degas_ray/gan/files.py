@@ -29,10 +29,7 @@ def save_generator(
     """Write a generator file.
 
     Args:
-        path: Where, usually ``generator.ckpt``.
-        generator: A searched or hand-designed one.
         what: Its name for people, such as ``degas-cifar10``; the genotype itself is taken from the module.
-        config: The settings of its training, kept beside it.
         meta: JSON-able facts to keep too, such as scores.
 
     Raises:
@@ -100,7 +97,6 @@ class Frozen(nn.Module):
     Args:
         compute: Maps latents [N, latent_dim] (and labels [N]) to images [N, 3, R, R].
         sizes: ``width``, ``latent_dim``, ``resolution``, ``num_classes``.
-        path: The file, for messages.
     """
 
     def __init__(self, compute: Compute, sizes: dict[str, int], path: Path) -> None:

@@ -24,11 +24,6 @@ class Noise(torch.Generator):
     """A source of random numbers; the workers of a group draw a whole batch's from it and each keeps its own rows.
 
     So the numbers do not depend on how many workers there are, and every worker's source stands at the same place.
-
-    Args:
-        device: Where the numbers are made.
-        rank: Which worker this is.
-        workers: How many there are.
     """
 
     def __new__(cls, device: torch.device | str = "cpu", **_: Any) -> "Noise":
@@ -71,7 +66,6 @@ class Group:
     """The workers of a training, of which this process is one; a single one has nobody to tell anything.
 
     Args:
-        rank: Which this is.
         workers: How many there are; more than one have a process group of ``torch.distributed``.
     """
 

@@ -30,7 +30,6 @@ def generate(
 
     Args:
         generator: From :func:`build_generator`, :func:`train` or :func:`load_generator`; not changed.
-        count: Images.
         seed: Of latents, and of labels where none are given.
         batch: Images a pass (CT-GAN samples with 100).
         bn: Normalise with the ``batch``'s own statistics, as CT-GAN's code does, or with the ``running`` ones.

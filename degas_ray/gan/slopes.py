@@ -31,7 +31,6 @@ def scores_and_slopes(critic: Critic, images: Tensor, noise: torch.Generator | N
     All that is returned can be differentiated by the critic's weights, once; not by the images.
 
     Args:
-        critic: Judges.
         images: [N, 3, R, R].
         noise: Draws the dropout masks; ``None`` turns dropout off.
 

@@ -47,9 +47,6 @@ def python_source(generator: nn.Module, *, name: str, version: str, weights: str
     """Return a module's source with ``load()`` in it.
 
     Args:
-        generator: A searched or hand-designed one.
-        name: For its first line.
-        version: Of this package.
         weights: File name of the generator file beside it.
     """
     arguments = ""

@@ -40,7 +40,6 @@ def at_step(config: TrainConfig, step: int) -> TrainConfig:
     """Return the settings of one step: those with an end have moved towards it, by the shape that ``decay`` names.
 
     Args:
-        config: Of the training.
         step: Generator steps done, less than ``config.steps``.
     """
     if config.decay == "none":
@@ -109,7 +108,6 @@ def train(
     resumed with as many threads equals an uninterrupted one bit for bit.
 
     Args:
-        config: Framework, lengths and rates.
         generator: From :func:`build_generator`; trained in place.
         pack: Real images, of the generator's resolution; its labels count if the generator is conditional.
         seed: Of the critic's weights and of every draw.

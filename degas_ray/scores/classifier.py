@@ -41,7 +41,6 @@ class ClassifierNetwork(Network):
     distance assumes than the half that ReLU lets pass.
 
     Args:
-        classes: K.
         resolution: Side of the data set's images; what is larger than 32 is resized to 32.
     """
 
@@ -70,9 +69,7 @@ class Classifier:
     """A trained classifier.
 
     Args:
-        extractor: Images to features and logits.
         accuracy: Share of the held-out images that it classifies correctly, 0 to 1.
-        path: Where it is kept.
     """
 
     extractor: Extractor

@@ -33,7 +33,6 @@ class WeightsFile:
 
     Args:
         name: Its file name, in the cache and wherever other tools put it.
-        url: Where it is downloaded from.
         sha256: Of its content, in hex; only a file with this hash is taken without being asked for by path.
         elsewhere: Other places to look before downloading.
     """
@@ -66,7 +65,6 @@ def find(file: WeightsFile, cache: Path) -> Path:
     Several processes may ask at once; one downloads, the others wait for it.
 
     Args:
-        file: What is wanted.
         cache: The folder of downloaded weights; made if it is missing.
 
     Raises:
@@ -169,8 +167,6 @@ class Extractor:
     Args:
         name: One of :data:`EXTRACTORS`.
         weights_hash: The first 16 hex digits of the SHA-256 of its weights' file.
-        network: Resized images to features and logits.
-        device: Where it runs.
         precision: ``float32``, or ``bf16``, which moves features by some percent: part of a score's protocol.
     """
 
@@ -251,11 +247,7 @@ def load_extractor(
     called FID. ``efficientnet-lite0`` comes with pip and needs no network.
 
     Args:
-        name: One of :data:`EXTRACTORS`.
-        cache: The home's cache directory.
         weights: The file of ``inception``.
-        device: Where to run it.
-        precision: ``float32`` or ``bf16``.
         resizer: ``clean``, or ``legacy``: the bilinear resizing inside the graph of ``inception``, with which the FIDs
             of papers were measured (clean-fid's mode ``legacy_tensorflow``).
 

@@ -36,7 +36,6 @@ def is_collapsed(scores: Scores, floor: Scores) -> bool:
     over and over are various enough for it; they are not for these.
 
     Args:
-        scores: Of a generator.
         floor: Of real images against other real images, by the same network and on about as many images.
 
     Returns:
@@ -61,10 +60,7 @@ def floor(pack: Pack, extractor: Extractor, config: ScoresConfig, home: Path) ->
     say how many they were.
 
     Args:
-        pack: The training part.
-        extractor: The first judge's network.
         config: Numbers of images, and splits of the inception score.
-        home: The home directory.
 
     Raises:
         InputError: Fewer than 12 images.
@@ -83,7 +79,6 @@ def halves(images: int, samples: int, real: int) -> tuple[Positions, Positions]:
     """Return disjoint random positions of the images that are scored, and of those that they are compared with.
 
     Args:
-        images: Number of images in the training part.
         samples: Wanted of the first.
         real: Wanted of the second; where there are enough, they are those of a generator's reference.
     """

@@ -2,10 +2,9 @@
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,16 +19,19 @@ Images = npt.NDArray[np.uint8]
 ImageSource = Pack | Path | Images
 
 
-class ImageSet(Protocol):
-    """Images in an order, read a batch at a time."""
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images in an order, read a batch at a time.
 
-    def __len__(self) -> int: ...
+    Args:
+        count: How many there are.
+        fingerprint: Returns hex digits that stand for the content.
+        read: Yields the images at some positions as one array for each size among them: uint8 ``[B, H, W, 3]``.
+    """
 
-    def fingerprint(self) -> str:
-        """Return hex digits that stand for the content."""
-
-    def read(self, chosen: npt.NDArray[np.int64]) -> Iterator[Images]:
-        """Yield the chosen images as one array for each size among them: uint8 ``[B, H, W, 3]``."""
+    count: int
+    fingerprint: Callable[[], str]
+    read: Callable[[npt.NDArray[np.int64]], Iterable[Images]]
 
 
 def image_set(source: ImageSource) -> ImageSet:
@@ -41,17 +43,22 @@ def image_set(source: ImageSource) -> ImageSet:
         DataError: A path that is neither, or a folder without images.
         InputError: An array of another type or shape.
     """
-    if isinstance(source, Path):
-        if not source.is_dir():
-            return _Pack(open_pack(source))
-        files, intake = image_files(source)
+    if isinstance(source, Path) and source.is_dir():
+        folder = source
+        files, intake = image_files(folder)
         intake.finish()
-        return _Folder(source, tuple(files))
+        return ImageSet(
+            len(files), lambda: _hash_of_files(folder, files), lambda chosen: _by_size(files[index] for index in chosen)
+        )
+    if isinstance(source, Path):
+        source = open_pack(source)
     if isinstance(source, Pack):
-        return _Pack(source)
-    if source.dtype != np.uint8 or source.ndim != 4 or source.shape[3] != 3:
-        raise InputError(f"got images {source.dtype} {list(source.shape)}, expected uint8 [N, height, width, 3]")
-    return _Array(source)
+        pack = source
+        return ImageSet(len(pack.images), lambda: pack.fingerprint, lambda chosen: [pack.images[chosen]])
+    images = source
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        raise InputError(f"got images {images.dtype} {list(images.shape)}, expected uint8 [N, height, width, 3]")
+    return ImageSet(len(images), lambda: _hash_of_array(images), lambda chosen: [images[chosen]])
 
 
 def image_batches(source: ImageSource, batch: int = 100) -> Iterator[Images]:
@@ -63,7 +70,7 @@ def image_batches(source: ImageSource, batch: int = 100) -> Iterator[Images]:
         DataError: As for :func:`image_set`, or a file that is not an image.
     """
     images = image_set(source)
-    return read_batches(images, np.arange(len(images)), batch)
+    return read_batches(images, np.arange(images.count), batch)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +80,6 @@ class Samples:
     Args:
         batches: uint8 ``[B, R, R, 3]``; may be used once.
         intake: What was left out, and the sizes that there were; complete once all batches are read.
-        resolution: R.
     """
 
     batches: Iterator[Images]
@@ -142,57 +148,26 @@ def read_batches(images: ImageSet, chosen: npt.NDArray[np.int64], batch: int) ->
         yield from images.read(chosen[start : start + batch])
 
 
-@dataclass(frozen=True, eq=False)
-class _Array:
-    images: Images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def fingerprint(self) -> str:
-        digest = hashlib.sha256(str(self.images.shape).encode())
-        digest.update(np.ascontiguousarray(self.images).data)
-        return digest.hexdigest()
-
-    def read(self, chosen: npt.NDArray[np.int64]) -> Iterator[Images]:
-        yield self.images[chosen]
+def _hash_of_array(images: Images) -> str:
+    digest = hashlib.sha256(str(images.shape).encode())
+    digest.update(np.ascontiguousarray(images).data)
+    return digest.hexdigest()
 
 
-@dataclass(frozen=True, eq=False)
-class _Pack:
-    pack: Pack
-
-    def __len__(self) -> int:
-        return len(self.pack.images)
-
-    def fingerprint(self) -> str:
-        return self.pack.fingerprint
-
-    def read(self, chosen: npt.NDArray[np.int64]) -> Iterator[Images]:
-        yield self.pack.images[chosen]
+def _hash_of_files(folder: Path, files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        name = path.relative_to(folder).as_posix()
+        digest.update(f"{name}\0{hashlib.sha256(_bytes(path)).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
-@dataclass(frozen=True, eq=False)
-class _Folder:
-    folder: Path
-    files: tuple[Path, ...]
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def fingerprint(self) -> str:
-        digest = hashlib.sha256()
-        for path in self.files:
-            name = path.relative_to(self.folder).as_posix()
-            digest.update(f"{name}\0{hashlib.sha256(_bytes(path)).hexdigest()}\n".encode())
-        return digest.hexdigest()
-
-    def read(self, chosen: npt.NDArray[np.int64]) -> Iterator[Images]:
-        by_size: dict[tuple[int, ...], list[Images]] = {}
-        for index in chosen:
-            image = _decoded(self.files[index])
-            by_size.setdefault(image.shape, []).append(image)
-        yield from map(np.stack, by_size.values())
+def _by_size(files: Iterable[Path]) -> Iterator[Images]:
+    by_size: dict[tuple[int, ...], list[Images]] = {}
+    for path in files:
+        image = _decoded(path)
+        by_size.setdefault(image.shape, []).append(image)
+    yield from map(np.stack, by_size.values())
 
 
 def _bytes(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Scores of two sets of images, from their features; patches of the images themselves are compared without a network."""
+"""Scores of two sets of images, from their features; patches are compared without a network."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,10 +36,6 @@ def frechet_distance(mean1: Array, cov1: Array, mean2: Array, cov2: Array, *, ro
     as a general matrix root is, several times faster, and never complex.
 
     Args:
-        mean1: ``[D]``.
-        cov1: ``[D, D]``.
-        mean2: ``[D]``.
-        cov2: ``[D, D]``.
         root2: :func:`square_root` of ``cov2`` where it is known already.
     """
     root = square_root(cov2) if root2 is None else root2
@@ -161,10 +157,6 @@ def kernel_distance(fake: Tensor, real: Tensor) -> float:
 
     Over all pairs, where other tools average random subsets: the same expectation, no chance, the least variance. Can
     be slightly negative.
-
-    Args:
-        fake: ``[N, D]``.
-        real: ``[M, D]``.
     """
     crossed = sum(_sum(values) for _, values, _ in _blocks(fake, real)) / (len(fake) * len(real))
     return within(fake).kernel + within(real).kernel - 2 * crossed
@@ -200,12 +192,7 @@ TOGETHER = 128  # directions at a time: all of them would take gigabytes
 
 
 def sliced_distance(made: npt.NDArray[np.uint8], real: npt.NDArray[np.uint8]) -> float:
-    """Return the distance of two sets of as many images, 0 or more.
-
-    Args:
-        made: uint8 ``[N, R, R, 3]``.
-        real: uint8 ``[N, R, R, 3]``.
-    """
+    """Return the distance of two sets of as many images, 0 or more."""
     draw = torch.Generator().manual_seed(0)
     levels = zip(pyramid(made), pyramid(real), strict=True)
     return 1e3 * float(np.mean([sliced(patches(a), patches(b), draw) for a, b in levels]))

@@ -19,9 +19,6 @@ class Network(nn.Module):
     """Maps float images ``[N, 3, S, S]`` in [0, 255] to features ``[N, D]`` and logits ``[N, K]``.
 
     Args:
-        size: S.
-        dim: D.
-        classes: K.
         resizes: Whether it takes images of any size and brings them to S itself.
     """
 
@@ -38,7 +35,6 @@ class InceptionNetwork(Network):
     ``legacy_tensorflow``), or its layers alone on images that were resized before (its mode ``clean``).
 
     Args:
-        path: The file.
         legacy: Whether the graph resizes.
 
     Raises:
@@ -146,7 +142,6 @@ def resize(images: Tensor, size: int) -> Tensor:
 
     Args:
         images: ``[N, 3, H, W]`` in [0, 255], any type.
-        size: The side of the result.
 
     Returns:
         float32 ``[N, 3, size, size]`` in [0, 255]; within a hundredth of a grey level of Pillow's.

@@ -20,12 +20,7 @@ class Protocol:
     """Everything that a score depends on besides the images.
 
     Args:
-        extractor: Name of the network.
-        weights_hash: Of its weights.
         resizer: How images are brought to its size.
-        n_fake: Generated images.
-        n_real: Real images.
-        splits: Of the inception score.
         reference: Fingerprint of the real statistics.
         bn: ``batch`` or ``running`` statistics while sampling; ``unknown`` for images from elsewhere.
         checkpoint: ``last`` or ``best``; ``unknown`` for images from elsewhere.

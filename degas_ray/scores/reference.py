@@ -34,12 +34,7 @@ class Reference:
         cov: float64 ``[D, D]``, unbiased.
         root: The symmetric square root of ``cov``.
         features: float32 ``[N, D]``.
-        within: The real images compared with themselves.
         fingerprint: Of the images and of how they were measured.
-        extractor: Name of the network.
-        weights_hash: Of its weights.
-        resizer: How images were brought to its size.
-        precision: Of the network.
     """
 
     mean: Array
@@ -66,17 +61,15 @@ def reference_statistics(
 
     Args:
         source: The real images: a pack or its path, a folder of image files, or uint8 ``[N, H, W, 3]``.
-        extractor: The network.
         count: How many of them, drawn at random but always the same ones; None or more than there are: all.
         cache: The home's cache directory; ``references/`` in it is used.
-        batch: Images read at a time.
 
     Raises:
         InputError: Fewer than 6 images.
         DataError: A source that cannot be read.
     """
     images = image_set(source)
-    chosen = _choice(len(images), count)
+    chosen = _choice(images.count, count)
     fingerprint = _fingerprint(images, extractor, len(chosen))
     path = cache / "references" / f"{fingerprint}.safetensors"
     with locked(path):

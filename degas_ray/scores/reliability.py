@@ -21,7 +21,6 @@ class Reliability:
         low: Lower end of the 95 % interval.
         high: Upper end.
         within: Standard deviation of one measurement within its group.
-        groups: How many groups.
         count: Measurements in all.
     """
 

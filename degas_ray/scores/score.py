@@ -33,7 +33,6 @@ class Scores:
         recall: Share of real images that could have been generated, 0 to 1.
         density: How deep generated images lie among real ones, around 1 at best, not bounded by it.
         coverage: Share of real images with a generated one near by, 0 to 1.
-        protocol: How all of it was measured.
         second: What the second judge says; None in files of earlier versions and where no image is held out.
     """
 
@@ -128,12 +127,9 @@ def score(
     Args:
         batches: uint8 ``[B, H, W, 3]``, used once and not kept.
         extractor: The network that also measured ``reference``.
-        reference: The real images' statistics.
-        splits: Of the inception score.
         seed: Of the samples; recorded, and it shuffles the images over the splits.
         protocol: ``bn`` and ``checkpoint`` of the samples, where they are known, and ``resized``, where images from
             elsewhere were; read after the last batch, so what reads them may still add to it.
-        second: Sees the same images; None to leave it out.
 
     Raises:
         InputError: Another extractor than the reference's, or fewer images than 6 or than splits.

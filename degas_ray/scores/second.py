@@ -7,7 +7,7 @@ patches. Both compare with the held-out images.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -23,13 +23,12 @@ from degas_ray.scores.classifier import Classifier, OnSteps, load_classifier
 from degas_ray.scores.extractors import Features
 from degas_ray.scores.metrics import between, frechet_distance, moments, sliced_distance, within
 from degas_ray.scores.networks import resize
-from degas_ray.scores.reference import Reference, reference_statistics
+from degas_ray.scores.reference import Reference, random_order, reference_statistics
 
 METHOD = 1  # raised whenever the same images would get other numbers
 RECOGNISED = 0.1  # of a class's real share: with less of it among the samples, a class counts as missing
 CONFIDENT = 0.9  # least probability of a prediction that counts for a class
 _HASH_DIGITS = 12
-_ORDER_SEED = 0
 
 Kind = Literal["classifier", "patches"]
 Images = npt.NDArray[np.uint8]
@@ -50,7 +49,6 @@ class SecondProtocol:
         n_fake: Generated images that were compared.
         n_real: Held-out images that they were compared with.
         reference: Fingerprint of the held-out images and how they were measured.
-        method: Number of the measuring code.
     """
 
     network: str
@@ -71,12 +69,10 @@ class Second:
     """What the second judge says of a set of generated images.
 
     Args:
-        kind: ``classifier`` or ``patches``.
         numbers: Of a classifier's features ``fid`` (Fréchet distance), ``kid``, ``precision``, ``recall``,
             ``coverage``, as in :class:`degas_ray.scores.Scores`, and ``recognised``, the number of classes that are
             there; of patches ``swd``, the sliced Wasserstein distance times 1e3.
         shares: Class names to the share of samples that the classifier takes for them, 0 to 1; empty for patches.
-        protocol: How all of it was measured.
     """
 
     kind: Kind
@@ -157,44 +153,38 @@ class Watcher(Protocol):
         """Return what the judge says of all that was seen."""
 
 
-class SecondJudge(Protocol):
-    """A second judge of one data set."""
+@dataclass(frozen=True, eq=False)
+class SecondJudge:
+    """A second judge of one data set.
 
-    @property
-    def key(self) -> str:
-        """What its numbers depend on besides the generated images, as hex digits."""
+    Args:
+        key: What its numbers depend on besides the generated images, as hex digits.
+        watch: Makes what sees one set of images.
+    """
 
-    def watch(self) -> Watcher:
-        """Return what sees one set of images."""
+    key: str
+    watch: Callable[[], Watcher]
 
 
 def second_judge(training: Pack, home: Path, on_steps: OnSteps | None = None) -> SecondJudge | None:
     """Return the second judge of a data set; None where no image is held out (fewer than 50 images).
 
     Its classifier is trained on the first call in a home and read from the cache afterwards.
-
-    Args:
-        training: The training part.
-        home: The home directory.
-        on_steps: Told of the classifier's training.
     """
     second = held_out(training)
     if second is None:
         return None
     if training.labels is None or len(training.classes) < 2:
-        return _patch_judge(second)
-    cache = home / "cache"
-    classifier = load_classifier(training, second, cache, on_steps)
-    return _ClassifierJudge(classifier, reference_statistics(second, classifier.extractor, cache=cache), second)
+        # In random order, so that the first few are a fair choice where fewer samples are compared.
+        real, key = second.images[random_order(len(second))], second.fingerprint[:_HASH_DIGITS]
+        return SecondJudge(key, lambda: _PatchWatcher(real, key))
+    classifier = load_classifier(training, second, home / "cache", on_steps)
+    reference = reference_statistics(second, classifier.extractor, cache=home / "cache")
+    return SecondJudge(reference.fingerprint, lambda: _ClassifierWatcher(classifier, reference, second))
 
 
 def classifier_of(training: Pack, home: Path, on_steps: OnSteps | None = None) -> Classifier:
     """Return the classifier of a data set with labels, trained where it is not there yet.
-
-    Args:
-        training: The training part.
-        home: The home directory.
-        on_steps: Told of the training.
 
     Raises:
         InputError: No labels of two or more classes, or too few images to hold some out.
@@ -208,30 +198,16 @@ def classifier_of(training: Pack, home: Path, on_steps: OnSteps | None = None) -
     return load_classifier(training, second, home / "cache", on_steps)
 
 
-@dataclass(frozen=True, eq=False)
-class _ClassifierJudge:
-    classifier: Classifier
-    reference: Reference
-    held_out: Pack
-
-    @property
-    def key(self) -> str:
-        return self.reference.fingerprint
-
-    def watch(self) -> Watcher:
-        return _ClassifierWatcher(self)
-
-
 class _ClassifierWatcher:
-    def __init__(self, judge: _ClassifierJudge) -> None:
-        self._judge = judge
+    def __init__(self, classifier: Classifier, reference: Reference, real: Pack) -> None:
+        self._classifier, self._reference, self._real = classifier, reference, real
         self._parts: list[Features] = []
 
     def see(self, images: Images) -> None:
-        self._parts.append(self._judge.classifier.extractor(images))
+        self._parts.append(self._classifier.extractor(images))
 
     def conclude(self) -> Second:
-        classifier, reference, real = self._judge.classifier, self._judge.reference, self._judge.held_out
+        classifier, reference, real = self._classifier, self._reference, self._real
         fake = torch.cat([part.features for part in self._parts])
         logits = torch.cat([part.logits for part in self._parts])
         fake_within = within(fake)
@@ -285,38 +261,23 @@ def _shares(labels: Tensor, classes: int) -> Tensor:
     return labels.bincount(minlength=classes).double() / len(labels)
 
 
-@dataclass(frozen=True, eq=False)
-class _PatchJudge:
-    images: Images
-    key: str
-
-    def watch(self) -> Watcher:
-        return _PatchWatcher(self)
-
-
 class _PatchWatcher:
     """Keeps as many of the first images as are held out: both sets must have one size."""
 
-    def __init__(self, judge: _PatchJudge) -> None:
-        self._judge = judge
+    def __init__(self, real: Images, key: str) -> None:
+        self._real, self._key = real, key
         self._seen: list[Images] = []
 
     def see(self, images: Images) -> None:
-        room = len(self._judge.images) - sum(map(len, self._seen))
+        room = len(self._real) - sum(map(len, self._seen))
         if room > 0:
-            self._seen.append(_of_side(images[:room], self._judge.images.shape[1]))
+            self._seen.append(_of_side(images[:room], self._real.shape[1]))
 
     def conclude(self) -> Second:
         made = np.concatenate(self._seen)
-        real = self._judge.images[: len(made)]
-        protocol = SecondProtocol("", 0.0, len(made), len(real), self._judge.key)
+        real = self._real[: len(made)]
+        protocol = SecondProtocol("", 0.0, len(made), len(real), self._key)
         return Second("patches", {"swd": sliced_distance(made, real)}, {}, protocol)
-
-
-def _patch_judge(pack: Pack) -> _PatchJudge:
-    # In random order, so that the first few are a fair choice where fewer samples are compared.
-    order = np.random.default_rng(_ORDER_SEED).permutation(len(pack))
-    return _PatchJudge(pack.images[order], pack.fingerprint[:_HASH_DIGITS])
 
 
 def _of_side(images: Images, side: int) -> Images:

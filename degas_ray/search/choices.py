@@ -21,7 +21,6 @@ class Slot:
     """Options of which a network has exactly one.
 
     Args:
-        target: The map.
         residual: Whether it is that of the residual operation.
         options: Connection and operation; ``None`` for no residual operation.
         prices: What each option costs.
@@ -39,7 +38,6 @@ def best_choice(slots: Sequence[Slot], worth: Sequence[Sequence[float]], limit: 
     Networks are put together slot by slot; of two beginnings, the dearer one goes on only if it is worth more.
 
     Args:
-        slots: The slots.
         worth: What every option of every slot is worth.
         limit: The largest cost; infinite for none. Where nothing is as cheap, the cheapest is returned.
     """
@@ -79,8 +77,6 @@ def make_slots(space: Space, width: int, base: int, price: str) -> tuple[Slot, .
     """Return the slots of a space, in the order of its maps, the direct one before the residual one.
 
     Args:
-        space: The space.
-        width: Channels of every map.
         base: Side of the first map.
         price: What an option's price counts: ``parameters`` or ``macs``.
     """
@@ -114,9 +110,6 @@ def largest(limit: float | None, width: int, base: int, price: str) -> float:
 
     Args:
         limit: In multiples of what the residual blocks of CT-GAN's hand-designed generator cost.
-        width: Channels of every map.
-        base: Side of the first map.
-        price: What is counted: ``parameters`` or ``macs``.
     """
     return math.inf if limit is None else limit * _resnet(width, base, price)
 
@@ -145,8 +138,6 @@ def prune(
     counts what it is stronger than the strongest direct one; under a limit it is the largest sum that costs no more.
 
     Args:
-        alphas: Raw alphas of every connection.
-        space: The space they were learned on.
         compare: ``alpha``: raw values, the paper's words. ``weight``: softmax weights; a residual connection shares
             its weight with ``none``, which favours direct ones.
         slots: The space's choices, with their prices; wanted for a limit.
@@ -208,8 +199,6 @@ class LimitedSpace:
     """The networks of a space that are not too large.
 
     Args:
-        space: The space.
-        slots: Its choices, with their prices.
         limit: Most that a network's operations may cost together; infinite for no limit.
     """
 
@@ -261,10 +250,6 @@ def unlearnt(config: SearchConfig, pruning: PruneConfig) -> Callable[[int], Geno
     A mixed search prunes random alphas (paper 4.2, its random block); one by single networks has them all alike. Both
     keep to ``search.cost_limit``. The two differ: alphas keep a residual operation only where it is the strongest of
     all that enter a map, which at n = 1 is in 1/2, 2/3 and 2/3 of the up-sampled maps, not in 4/5, 8/9 and 8/9.
-
-    Args:
-        config: The search's.
-        pruning: Of a mixed search.
     """
     limited = limited_space(config)
     if config.paths == "sampled":

@@ -67,10 +67,8 @@ def start_latents(images: Images, dim: int, start: str, seed: int) -> Tensor:
 
     Args:
         images: uint8 [N, R, R, 3].
-        dim: Length of a latent.
         start: ``pca``: coordinates along the images' principal axes, scaled to a root-mean-square length of one;
             axes that the images do not have are drawn. ``gaussian``: drawn.
-        seed: Of what is drawn.
 
     Returns:
         Latents [N, dim], float32.

@@ -132,7 +132,6 @@ def _one_kernel(cores: list[Tensor], weights: list[Tensor], frame: Tensor) -> Te
 
     Args:
         cores: Kernels [A, B, k, k].
-        weights: A number for each.
         frame: Where each tap of each kernel goes, [kernels, taps of all, S * S].
 
     Returns:

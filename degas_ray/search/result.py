@@ -23,7 +23,6 @@ def verdict(decided: Mapping[str, float], config: SearchConfig) -> tuple[str, ..
 
     Args:
         decided: From :func:`~degas_ray.search.choices.decidedness`.
-        config: The search's settings.
     """
     if config.paths == "sampled":
         if config.networks >= FEW_NETWORKS:
@@ -61,11 +60,8 @@ class SearchResult:
     """What a search found.
 
     Args:
-        genotype: The pruned architecture.
         alphas: Raw alphas at the end, connection -> operation -> value.
         history: A row for each report: step, loss, decidedness, genotype, and softmax(alpha) of every connection.
-        warnings: What a person should know, with the setting to change.
-        state: A checkpoint of the end.
     """
 
     genotype: Genotype
@@ -88,10 +84,6 @@ def search_identity(config: SearchConfig, pruning: PruneConfig, pack: Pack, seed
 
 def require_same(mine: Mapping[str, Any], theirs: Any) -> None:
     """Compare two identities; a checkpoint that does not name the precision was written before it was recorded.
-
-    Args:
-        mine: From :func:`search_identity`.
-        theirs: That of the checkpoint.
 
     Raises:
         CheckpointError: Naming the first setting that differs.

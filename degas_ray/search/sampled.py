@@ -37,8 +37,6 @@ class PathModel:
     """What is known of a space's networks, and which to try next.
 
     Args:
-        space: The space.
-        width: Channels, for the prices.
         base: Side of the first map.
         price: What is limited: ``parameters`` or ``macs``.
         limit: Most that a network may cost, in multiples of what the residual blocks of CT-GAN's hand-designed
@@ -143,11 +141,9 @@ class SampledSearcher:
 
     Args:
         config: ``networks`` is the number of steps.
-        pack: Images.
         seed: Of proposals and tries. Networks share it, so that they differ by their operations alone; one that comes
             again has another.
         pruning: Recorded; what is kept is decided by the model of the networks.
-        attempt: Tries a network.
     """
 
     def __init__(self, config: SearchConfig, pack: Pack, seed: int, pruning: PruneConfig, attempt: Try) -> None:

@@ -42,7 +42,6 @@ def search(
     resumed equals an uninterrupted one bit for bit.
 
     Args:
-        config: Space, lengths and rates.
         pack: Images; labels are not used.
         seed: Of weights, alphas, latents, the split and the order of images.
         pruning: How alphas become a genotype.

@@ -33,7 +33,6 @@ def separable(ops: Mapping[str, nn.Module], weights: Mapping[str, Tensor], x: Te
 
     Args:
         ops: ``sep_conv_*`` first, then ``dil_conv_*``.
-        weights: A number for each.
         x: relu of the map, as planes [C, N, P] of a square.
         dilation: Of the ``dil_conv_*``; 1 where ``x`` holds the phases of a larger map.
     """

@@ -25,8 +25,6 @@ class Supernet(nn.Module):
 
     Args:
         n: Normal maps between two up-sampled ones, 1 to 3; ignored where ``space`` is given.
-        width: Channels of every map.
-        latent_dim: Length of a latent vector.
         resolution: Height and width of an image; a multiple of 8.
         mixed: ``merged`` computes many operations as one, exactly; ``plain`` op by op.
         space: The space, if not the default one for ``n``.
@@ -83,7 +81,6 @@ class Supernet(nn.Module):
         """Map latents [N, latent_dim] to images [N, 3, R, R] in (-1, 1).
 
         Args:
-            z: Latents.
             weights: What :meth:`op_weights` returns, given by a caller that wants them detached or sampled.
         """
         weights = weights or self.op_weights()

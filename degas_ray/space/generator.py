@@ -13,9 +13,7 @@ class Generator(nn.Module):
     """The generator that a genotype describes.
 
     Args:
-        genotype: The architecture.
         width: Channels of every map (paper: 128 in full training).
-        latent_dim: Length of a latent vector.
         resolution: Height and width of an image; a multiple of 8, the base map being an eighth of it.
         num_classes: For supervised training: every normalisation is then conditional on a label.
 

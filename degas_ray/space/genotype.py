@@ -26,7 +26,6 @@ class Edge:
     """One kept operation.
 
     Args:
-        op: Its name, one of the space's operations.
         source: The map it reads.
         residual: Whether it skips the map just before its target.
         stride: How many times larger its target is: 1, 2 or 4.

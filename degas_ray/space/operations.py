@@ -165,9 +165,7 @@ def build_operation(name: str, channels: int, stride: int, norm: Norm) -> nn.Mod
 
     Args:
         name: One of :data:`NORMAL_OPS` (then ``stride`` is 1) or :data:`UPSAMPLE_OPS`.
-        channels: Channels of input and output.
         stride: 1, 2 or 4: how many times larger the output is.
-        norm: Makes the normalisation for a number of channels.
 
     Returns:
         A module from [N, C, H, W] to [N, C, stride * H, stride * W].

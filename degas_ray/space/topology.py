@@ -61,8 +61,6 @@ class Space:
 
     Args:
         n: Normal maps between two up-sampled ones, 1 to 3.
-        normal_ops: Operations that keep the size, each once.
-        upsample_ops: Operations that enlarge, each once.
 
     Raises:
         InputError: For an ``n`` outside 1 to 3, or operations that do not exist, with all faults.

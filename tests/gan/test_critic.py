@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from degas_ray.gan.build import initialise
 from degas_ray.gan.critic import Block, Critic, Forward, Output
-from degas_ray.gan.frameworks.base import gradient_penalty
 from degas_ray.gan.slopes import scores_and_slopes
+from degas_ray.gan.terms import gradient_penalty
 from degas_ray.space import count_parameters
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from degas_ray.gan.critic import Output
-from degas_ray.gan.frameworks.base import classification, consistency, disagreement, hinge
+from degas_ray.gan.terms import classification, consistency, disagreement, hinge
 
 
 def outputs(seed: int, count: int = 5, width: int = 7) -> tuple[Output, np.ndarray, np.ndarray]:

@@ -12,17 +12,8 @@ from torch import Tensor
 
 from degas_ray.config import TrainConfig
 from degas_ray.gan.critic import Critic, Forward, Output
-from degas_ray.gan.frameworks.base import (
-    RESNET_SCHEDULE,
-    Batch,
-    Fakes,
-    Framework,
-    Terms,
-    classification,
-    disagreement,
-    gradient_penalty,
-    rows,
-)
+from degas_ray.gan.frameworks.base import RESNET_SCHEDULE, Batch, Fakes, Framework, Terms
+from degas_ray.gan.terms import classification, disagreement, gradient_penalty, rows
 
 _ENOUGH = 1.0
 

@@ -4,17 +4,8 @@ import torch
 
 from degas_ray.config import TrainConfig
 from degas_ray.gan.critic import Critic, Forward
-from degas_ray.gan.frameworks.base import (
-    RESNET_SCHEDULE,
-    Batch,
-    Fakes,
-    Framework,
-    Terms,
-    classification,
-    consistency,
-    gradient_penalty,
-    rows,
-)
+from degas_ray.gan.frameworks.base import RESNET_SCHEDULE, Batch, Fakes, Framework, Terms
+from degas_ray.gan.terms import classification, consistency, gradient_penalty, rows
 
 
 def critic_loss(critic: Critic, batch: Batch, config: TrainConfig, noise: torch.Generator) -> Terms:

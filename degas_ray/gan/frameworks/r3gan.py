@@ -10,9 +10,10 @@ import torch.nn.functional as F
 
 from degas_ray.config import TrainConfig
 from degas_ray.gan.critic import Critic
-from degas_ray.gan.frameworks.base import RESNET_SCHEDULE, Batch, Fakes, Framework, Terms, classification, rows
+from degas_ray.gan.frameworks.base import RESNET_SCHEDULE, Batch, Fakes, Framework, Terms
 from degas_ray.gan.group import normal_like
 from degas_ray.gan.slopes import scores_and_slopes
+from degas_ray.gan.terms import classification, rows
 
 _STEP = 0.01  # length scale of the finite difference of the approximate penalty (Lin et al. 2025, Seaweed-APT)
 

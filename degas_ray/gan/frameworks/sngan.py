@@ -4,16 +4,8 @@ import torch
 
 from degas_ray.config import TrainConfig
 from degas_ray.gan.critic import Critic
-from degas_ray.gan.frameworks.base import (
-    RESNET_SCHEDULE,
-    Batch,
-    Fakes,
-    Framework,
-    Terms,
-    classification,
-    hinge,
-    real_and_fake,
-)
+from degas_ray.gan.frameworks.base import RESNET_SCHEDULE, Batch, Framework, Terms, mean_score_loss
+from degas_ray.gan.terms import classification, hinge, real_and_fake
 
 
 def critic_loss(critic: Critic, batch: Batch, config: TrainConfig, noise: torch.Generator) -> Terms:
@@ -23,17 +15,11 @@ def critic_loss(critic: Critic, batch: Batch, config: TrainConfig, noise: torch.
     return {"hinge": hinge(real.score, fake.score), **classification(real, batch.labels, config.auxiliary_critic)}
 
 
-def generator_loss(critic: Critic, fakes: Fakes, config: TrainConfig, noise: torch.Generator) -> Terms:
-    """-E[D(fake)], and the classifier's loss on the labels that were asked for."""
-    output = critic(fakes.images)
-    return {"adversarial": -output.score.mean(), **classification(output, fakes.labels, config.auxiliary_generator)}
-
-
 SNGAN = Framework(
     name="sngan",
     source="Miyato et al. 2018, Spectral Normalization for Generative Adversarial Networks",
     critic_loss=critic_loss,
-    generator_loss=generator_loss,
+    generator_loss=mean_score_loss,
     spectral_norm=True,
     pool="sum",
     presets={"sngan-paper": {**RESNET_SCHEDULE, "framework": "sngan", "width": 256, "steps": 50_000}},

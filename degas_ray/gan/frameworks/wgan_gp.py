@@ -4,16 +4,8 @@ import torch
 
 from degas_ray.config import TrainConfig
 from degas_ray.gan.critic import Critic
-from degas_ray.gan.frameworks.base import (
-    RESNET_SCHEDULE,
-    Batch,
-    Fakes,
-    Framework,
-    Terms,
-    classification,
-    gradient_penalty,
-    real_and_fake,
-)
+from degas_ray.gan.frameworks.base import RESNET_SCHEDULE, Batch, Framework, Terms, mean_score_loss
+from degas_ray.gan.terms import classification, gradient_penalty, real_and_fake
 
 
 def critic_loss(critic: Critic, batch: Batch, config: TrainConfig, noise: torch.Generator) -> Terms:
@@ -26,17 +18,11 @@ def critic_loss(critic: Critic, batch: Batch, config: TrainConfig, noise: torch.
     }
 
 
-def generator_loss(critic: Critic, fakes: Fakes, config: TrainConfig, noise: torch.Generator) -> Terms:
-    """-E[D(fake)], and the classifier's loss on the labels that were asked for."""
-    output = critic(fakes.images)
-    return {"adversarial": -output.score.mean(), **classification(output, fakes.labels, config.auxiliary_generator)}
-
-
 WGAN_GP = Framework(
     name="wgan-gp",
     source="Gulrajani et al. 2017, Improved Training of Wasserstein GANs",
     critic_loss=critic_loss,
-    generator_loss=generator_loss,
+    generator_loss=mean_score_loss,
     presets={
         "wgan-gp-paper": {
             **RESNET_SCHEDULE,
