@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +34,34 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         os.replace(part, path)
     finally:
         Path(part).unlink(missing_ok=True)
+
+
+def put(source: Path, target: Path, *, link: bool = True) -> None:
+    """Make ``target`` the same file, or folder of files, as ``source``: by hard links where the file system allows it.
+
+    A file that was at ``target`` is replaced and never written into, so that its other links keep their content.
+
+    Args:
+        source: A file or folder; with ``link``, its files are replaced and never changed in place from now on.
+        target: Its folder is made.
+        link: False copies, which is right for files that others may change in place.
+    """
+    if source.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+        for child in source.iterdir():
+            put(child, target / child.name, link=link)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        if not link:
+            raise OSError
+        os.link(source.resolve(), part)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, part)
+    part.replace(target)
+    part.unlink(missing_ok=True)  # replacing a file by itself leaves both names
 
 
 def write_json(path: Path, value: Any) -> None:

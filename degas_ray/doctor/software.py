@@ -13,7 +13,7 @@ from degas_ray.errors import DegasError
 from degas_ray.scores import extractors as known_extractors
 from degas_ray.scores.extractors import sha256_of
 from degas_ray.scores.networks import efficientnet_lite0_path
-from degas_ray.tracking import backend, schema
+from degas_ray.tracking import backend
 
 PACKAGE = "degas-ray"
 OLDEST = (3, 11)
@@ -65,18 +65,21 @@ def database(home: Path) -> Finding:
     version = metadata.version("mlflow")
     name = "MLflow database"
     try:
-        found = schema.revision(home)
+        found = backend.revision(home)
     except DegasError as error:
         return Finding(name, "fault", str(error), "restore it from a copy, or choose another --home")
     if found is None:
         return Finding(name, "ok", f"none yet; MLflow {version} makes one with the first run")
-    expected = schema.expected_revision()
+    expected = backend.expected_revision()
     if found != expected:
-        advice = schema.advice(found, backend.database_uri(home))
+        advice = backend.advice(found, backend.database_uri(home))
         return Finding(
-            name, "fault", f"{schema.file(home)} has tables {found}, MLflow {version} expects {expected}", advice
+            name,
+            "fault",
+            f"{backend.database_file(home)} has tables {found}, MLflow {version} expects {expected}",
+            advice,
         )
-    return Finding(name, "ok", f"{schema.file(home)}, tables {found} of MLflow {version}")
+    return Finding(name, "ok", f"{backend.database_file(home)}, tables {found} of MLflow {version}")
 
 
 def extractors(home: Path) -> Iterator[Finding]:

@@ -1,7 +1,6 @@
 """After the trials: the best few once more with fresh seeds, and the winner trained to full length and registered."""
 
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from degas_ray.checkpoint import load
 from degas_ray.config import Config, dump, flatten
 from degas_ray.data import Pack
 from degas_ray.errors import DegasError, DivergedError
+from degas_ray.files import put, write_bytes
 from degas_ray.loop import ShouldStop
 from degas_ray.scores import Scores
 from degas_ray.space import Genotype
@@ -358,9 +358,9 @@ def register(
     package = folder / "model"
     package.mkdir(exist_ok=True)
     for source in (folder / "generator.ckpt", folder / "scores.json", folder / "genotype.json"):
-        shutil.copyfile(source, package / source.name)
+        put(source, package / source.name)
     for title, picture in promotion.pictures.items():
-        shutil.copyfile(picture, package / f"{title.replace(' ', '-')}{Path(picture).suffix}")
+        put(Path(picture), package / f"{title.replace(' ', '-')}{Path(picture).suffix}")
     card = model_card(
         name,
         genotype=promotion.genotype,
@@ -377,7 +377,7 @@ def register(
         version=ALIAS,
         found=found_by(config),
     )
-    (package / CARD).write_text(card, encoding="utf-8")
+    write_bytes(package / CARD, card.encode())
     told = {
         tags.GENOTYPE: promotion.genotype,
         tags.STUDY: study,

@@ -41,7 +41,7 @@ class Relay:
         """Have a figure kept."""
         self._tell("figure", figure, name)
 
-    def image(self, array: NDArray[np.uint8], key: str, step: int) -> None:
+    def image(self, array: NDArray[np.uint8] | Path, key: str, step: int) -> None:
         """Have an image kept."""
         self._tell("image", array, key, step)
 

@@ -1,19 +1,24 @@
-"""The one place that makes MLflow clients: quiet settings, and which of its errors pass by themselves."""
+"""MLflow's database or server: addresses, clients, errors, the experiment, the version of the tables."""
 
 import hashlib
+import json
 import logging
 import os
 import re
+import shlex
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from degas_ray.errors import DegasError, InputError
+from degas_ray.tracking import tags
 
 T = TypeVar("T")
 
@@ -36,6 +41,10 @@ class Address:
     def queue(self) -> Path:
         """The folder of the journals."""
         return self.home / "tracking" / "queue"
+
+    def owns(self, path: Path) -> bool:
+        """Tell whether a file is one of the home's, which are replaced and never changed in place: links are safe."""
+        return path.absolute().is_relative_to(self.home)
 
     @property
     def mark(self) -> str:
@@ -82,10 +91,30 @@ ENVIRONMENT = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
+VIEW = "degas"
+BEST_FIRST = "metrics.`proxy/fid`"
+COLUMNS = (
+    BEST_FIRST,
+    "metrics.`proxy/is_mean`",
+    "metrics.`proxy/parameters`",
+    "metrics.`full/fid`",
+    f"tags.`{tags.GENOTYPE}`",
+    f"tags.`{tags.OUTCOME}`",
+)
+NOTE = (
+    "Generators found by degas-ray: a study's trials are its children. Sample grids over steps are under "
+    "*Model metrics*; figures, configuration and provenance under *Artifacts*."
+)
+
+
+def database_file(home: Path) -> Path:
+    """Return the home's own database."""
+    return home / "mlflow.db"
+
 
 def database_uri(home: Path) -> str:
     """Return the address of the home's own database."""
-    return sqlite_uri((home / "mlflow.db").absolute())
+    return sqlite_uri(database_file(home).absolute())
 
 
 def sqlite_uri(path: Path) -> str:
@@ -112,6 +141,14 @@ def sqlite_uri(path: Path) -> str:
 def artifact_root(home: Path) -> str:
     """Return the address of the home's own artifact folder."""
     return (home / "mlflow-artifacts").absolute().as_uri()
+
+
+def local_path(address: Address, artifact_uri: str) -> Path | None:
+    """Return the path of an artifact, or of a run's artifacts, that lie on a disk here; ``None`` for a server's."""
+    parts = urlsplit(artifact_uri)
+    if parts.scheme == "mlflow-artifacts" and not address.uri.startswith("http"):
+        return address.home / "mlflow-artifacts" / unquote(parts.path).lstrip("/")  # what the home's own server serves
+    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
 
 
 def check_uri(uri: str) -> str:
@@ -221,3 +258,157 @@ def first_line(error: Exception) -> str:
 def without_passwords(text: str) -> str:
     """Return ``text`` without user names and passwords of addresses in it."""
     return re.sub(r"://[^/@\s]+@", "://", text)
+
+
+def open_experiment(uri: str, name: str, artifacts: str | None, seconds: float) -> str:
+    """Return the id of the experiment ``name``, created where it is missing; a new database gets its tables first.
+
+    Args:
+        uri: Of the server or database.
+        name: The experiment's.
+        artifacts: Where its artifacts go; None leaves that to the server.
+        seconds: How long to wait for a server.
+
+    Raises:
+        InputError: Where that cannot be done, with what to type next.
+    """
+    deadline = time.monotonic() + seconds
+    try:
+        if not uri.startswith("http"):
+            _check_database(uri)
+        while True:
+            try:
+                return _experiment(client(uri), name, artifacts)
+            except failures() as error:
+                if is_permanent(error) or _is_outdated(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.5)
+    except failures() as error:
+        if _is_outdated(error):
+            found = _revision(uri)
+            raise InputError(
+                f"the MLflow database {public(uri)} has another version's tables ({found}); "
+                f"{advice(found, public(uri))}"
+            ) from error
+        what = "the MLflow server does not answer" if uri.startswith("http") else "the MLflow database cannot be opened"
+        raise InputError(
+            f"{what} at {public(uri)} ({first_line(error)}); put that right, or give another tracking address or --home"
+        ) from error
+
+
+def _experiment(client: Any, name: str, artifacts: str | None) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return str(client.create_experiment(name, artifact_location=artifacts, tags=_front_page()))
+    if found.lifecycle_stage != "active":
+        client.restore_experiment(found.experiment_id)
+    for key, value in _front_page().items():
+        if key not in found.tags:
+            client.set_experiment_tag(found.experiment_id, key, value)
+    return str(found.experiment_id)
+
+
+def _front_page() -> dict[str, str]:
+    """Return the experiment's tags: a note above the runs, and a shared view with our columns, best first."""
+    view = {
+        "selectedColumns": list(COLUMNS),
+        "orderByKey": BEST_FIRST,
+        "orderByAsc": True,
+    }
+    return {
+        tags.NOTE: NOTE,
+        tags.EXPERIMENT_KIND: "custom_model_development",
+        tags.SHARED_VIEW + VIEW: json.dumps(view),
+    }
+
+
+def front_page(address: str, experiment_id: str) -> str:
+    """Return the page of a server where the runs stand with their scores and genotypes."""
+    return f"{address}/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
+
+
+def _is_outdated(error: Exception) -> bool:
+    return "out-of-date database schema" in str(error) or "Can't locate revision" in str(error)
+
+
+def _check_database(uri: str) -> None:
+    """Connect once: mlflow's own way in retries for minutes where a driver or a host is missing."""
+    import sqlalchemy
+
+    try:
+        engine = sqlalchemy.create_engine(uri)
+    except ModuleNotFoundError as error:
+        raise InputError(f"the driver of {public(uri)} is not installed; type 'pip install {error.name}'") from None
+    try:
+        sqlalchemy.inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+
+
+def _revision(uri: str) -> str:
+    """Return the revision of a database's tables."""
+    import sqlalchemy
+    from mlflow.store.db.utils import _get_schema_version
+
+    engine = sqlalchemy.create_engine(uri)
+    try:
+        return str(_get_schema_version(engine))
+    finally:
+        engine.dispose()
+
+
+def revision(home: Path) -> str | None:
+    """Return the revision of the tables of the home's database, or ``None`` where there is none.
+
+    Raises:
+        InputError: Where the file is no MLflow database.
+    """
+    path = database_file(home)
+    if not path.exists():
+        return None
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise InputError(f"{path} is no MLflow database: {error}") from None
+    return str(row[0]) if row is not None else "none"
+
+
+def expected_revision() -> str:
+    """Return the revision that the installed MLflow works with."""
+    from mlflow.store.db.utils import _get_latest_schema_revision  # the only name that it has there
+
+    return str(_get_latest_schema_revision())
+
+
+def is_newer(revision: str) -> bool:
+    """Tell whether the tables were made by a newer MLflow than the installed one: it knows all that came before it."""
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+    from mlflow.store.db.utils import _get_alembic_config
+
+    try:
+        ScriptDirectory.from_config(_get_alembic_config("")).get_revision(revision)
+    except CommandError:
+        return True
+    return False
+
+
+def advice(revision: str, uri: str) -> str:
+    """Return what to type about a database with other tables than the installed MLflow expects.
+
+    Args:
+        revision: Of its tables.
+        uri: Its address, as MLflow takes it.
+    """
+    python = shlex.quote(sys.executable)
+    if is_newer(revision):
+        installed = metadata.version("mlflow")
+        return (
+            f"a newer MLflow than {installed} made its tables, and there is no way back: install that version, "
+            f"type: {python} -m pip install --upgrade 'mlflow>{installed},<4', or choose another --home"
+        )
+    return f"keep a copy of it, then type: {python} -m mlflow db upgrade {shlex.quote(uri)}"

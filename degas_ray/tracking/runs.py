@@ -1,18 +1,20 @@
-"""Runs in MLflow: opened once by the driver, found again by their key."""
+"""The door to MLflow: runs, found again by their key, and the models that they registered."""
 
+import difflib
 import os
-from collections.abc import Mapping
+import re
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from degas_ray.errors import InputError
-from degas_ray.tracking import backend, journal, registry, tags
-from degas_ray.tracking.backend import Address, patiently
-from degas_ray.tracking.delivery import deliver_left_over
-from degas_ray.tracking.experiment import open_experiment
-from degas_ray.tracking.mlflow_tracker import MlflowTracker, now
-from degas_ray.tracking.records import Tracker, safe_name
+from degas_ray.files import put
+from degas_ray.tracking import backend, tags
+from degas_ray.tracking.backend import Address, open_experiment, patiently
+from degas_ray.tracking.mirror import MlflowTracker, deliver_left_over, now
+from degas_ray.tracking.record import Tracker, journal_folders, locked, safe_name
 
 Role = Literal["study", "trial", "promotion", "search", "train", "evaluate"]
 
@@ -21,6 +23,8 @@ OPEN_SECONDS = 20.0  # how long a command waits for a server at its start
 OUTAGE_SECONDS = 180.0  # and in the middle of its work
 MIGRATION_SECONDS = 300.0
 PAGE = 1000
+MODEL_FOLDER = "generator"  # the artifact folder of a registered generator
+MODEL_URI = re.compile(r"models:/(?P<name>[^/@'\"]+)(?:/(?P<version>[1-9][0-9]{0,17})|@(?P<alias>[A-Za-z0-9_-]+))")
 
 
 @dataclass(frozen=True)
@@ -136,9 +140,12 @@ class Tracking:
         """Return the local path of an artifact of a run, a file or a folder; a remote one is copied to the cache.
 
         Raises:
-            InputError: Where the run has no such artifact.
+            InputError: If the run has no such artifact.
         """
-        return registry.download(self.address, run_id, safe_name(name))
+        name = safe_name(name)
+        client = backend.client(self.address.uri)
+        root = patiently(lambda: client.get_run(run_id).info.artifact_uri, OUTAGE_SECONDS, f"look up run {run_id}")
+        return self._local(f"{root}/{name}", self.address.home / "cache" / "artifacts" / run_id / name, name)
 
     def replay(self) -> int:
         """Send what ended processes left on the disk; return how many runs still wait, because MLflow is down.
@@ -146,7 +153,7 @@ class Tracking:
         :func:`open_tracking` calls this, so each command begins with what the one before it could not send.
         """
         waiting = 0
-        for folder in journal.folders(self.address.queue):
+        for folder in journal_folders(self.address.queue):
             try:
                 deliver_left_over(self.address, folder)
             except backend.failures():
@@ -156,12 +163,85 @@ class Tracking:
     def register(
         self, run_id: str, folder: Path, name: str, alias: str = "champion", tags: Mapping[str, str] | None = None
     ) -> int:
-        """Make a version of the model ``name`` from a run's folder; see :func:`registry.register`."""
-        return registry.register(self.address, run_id, folder, name, alias, tags or {})
+        """Put ``folder`` into the run's artifacts and make a registry version of it; again gives the same version.
+
+        Args:
+            run_id: The run that made the model.
+            folder: The model's files; README.md in it, its card, becomes the version's description.
+            name: Of the registered model.
+            alias: Moved to this version.
+            tags: Such as scores, their protocol and the genotype.
+
+        Returns:
+            The version, from 1.
+
+        Raises:
+            InputError: If the folder is not there.
+            DegasError: If MLflow cannot be reached for three minutes.
+        """
+        if not folder.is_dir():
+            raise InputError(f"model folder: got {folder}, which is no folder")
+        card = folder / "README.md"
+        text = card.read_text(encoding="utf-8") if card.exists() else ""
+        client = backend.client(self.address.uri)
+
+        def work() -> int:
+            root = client.get_run(run_id).info.artifact_uri
+            if not client.search_registered_models(f"name = '{name}'"):
+                client.create_registered_model(name, description="Generators found by degas-ray")
+            versions = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+            if (store := backend.local_path(self.address, root)) is None:
+                client.log_artifacts(run_id, str(folder), MODEL_FOLDER)
+            else:
+                put(folder, store / MODEL_FOLDER, link=self.address.owns(folder))
+            source = f"{root}/{MODEL_FOLDER}"
+            version = versions[0] if versions else client.create_model_version(name, source, run_id, description=text)
+            for key, value in (tags or {}).items():
+                client.set_model_version_tag(name, version.version, key, value)
+            client.set_registered_model_alias(name, alias, version.version)
+            return int(version.version)
+
+        return patiently(work, OUTAGE_SECONDS, f"register {name}")
 
     def resolve_model(self, uri: str) -> Path:
-        """Return the local folder of ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``; see registry.resolve."""
-        return registry.resolve(self.address, uri)
+        """Return the local folder of ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
+
+        One on a remote server is copied to the cache.
+
+        Raises:
+            InputError: For another form, an unknown name, version or alias, or a version whose files are gone.
+        """
+        match = MODEL_URI.fullmatch(uri)
+        if not match:
+            raise InputError(f"model: got {uri!r}, expected models:/NAME@champion or models:/NAME/3")
+        client = backend.client(self.address.uri)
+        name = match["name"]
+        models = patiently(lambda: _all_pages(client.search_registered_models), OUTAGE_SECONDS, "list models")
+        model = next((model for model in models if model.name == name), None)
+        if model is None:
+            known = [model.name for model in models]
+            near = difflib.get_close_matches(name, known, n=1) or known[:5]
+            hint = f"there are: {', '.join(near)}" if near else "none is registered; 'degas-ray tune' makes one"
+            raise InputError(f"there is no model {name!r} in {backend.public(self.address.uri)}; {hint}")
+        versions = patiently(
+            lambda: _all_pages(lambda **more: client.search_model_versions(f"name = '{name}'", **more)),
+            OUTAGE_SECONDS,
+            f"list the versions of {name}",
+        )
+        wanted = match["version"] or str(model.aliases.get(match["alias"], ""))
+        found = next((version for version in versions if str(version.version) == wanted), None)
+        if found is None:
+            names = [str(version.version) for version in versions] + [f"@{alias}" for alias in model.aliases]
+            raise InputError(f"{uri} is not there; {name!r} has: {', '.join(sorted(names)) or 'no version'}")
+        return self._local(found.source, self.address.home / "cache" / "models" / f"{name}-{found.version}", uri)
+
+    def _local(self, source: str, target: Path, what: str) -> Path:
+        path = backend.local_path(self.address, source) or _fetched(self.address, source, target, what)
+        if not path.exists():
+            raise InputError(
+                f"{what}: its files are not at {path}; was the home moved? They stay where they were written"
+            )
+        return path
 
     def _search(self, text: str) -> list[Run]:
         client = backend.client(self.address.uri)
@@ -196,7 +276,7 @@ def open_tracking(home: Path, uri: str | None = None, experiment: str = "degas-r
     # A database keeps no files, and MLflow would put them into the folder that the command was typed in.
     artifacts = None if uri.startswith("http") else backend.artifact_root(home)
     try:
-        with journal.locked(home / "tracking" / "database.lock", MIGRATION_SECONDS):
+        with locked(home / "tracking" / "database.lock", MIGRATION_SECONDS):
             experiment_id = open_experiment(uri, experiment, artifacts, OPEN_SECONDS)
     except OSError as error:
         raise InputError(f"home: cannot write to {home} ({error.strerror or error}); choose another --home") from error
@@ -222,3 +302,32 @@ def _run(item: Any) -> Run:
         started=info.start_time / 1000,
         seconds=(info.end_time - info.start_time) / 1000 if info.end_time else 0.0,
     )
+
+
+def _fetched(address: Address, source: str, target: Path, what: str) -> Path:
+    if target.exists():
+        return target
+    backend.client(address.uri)
+    from mlflow.artifacts import download_artifacts
+
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+
+    def fetch() -> Path:
+        return Path(download_artifacts(artifact_uri=source, dst_path=str(partial), tracking_uri=address.uri))
+
+    try:
+        patiently(fetch, OUTAGE_SECONDS, f"send {what}").replace(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _all_pages(search: Callable[..., Any]) -> list[Any]:
+    page = search()
+    found = list(page)
+    while page.token:
+        page = search(page_token=page.token)
+        found += page
+    return found

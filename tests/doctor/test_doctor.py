@@ -15,7 +15,7 @@ from degas_ray.cli.main import main
 from degas_ray.cluster.file import ClusterFile, read_cluster
 from degas_ray.doctor import cluster, machine, software
 from degas_ray.scores.extractors import INCEPTION
-from degas_ray.tracking import open_tracking, schema
+from degas_ray.tracking import backend, open_tracking
 
 REPOSITORY = Path(__file__).parents[2]
 RACK = """
@@ -78,7 +78,7 @@ def test_a_fault_exits_1_and_says_what_to_type(tmp_path: Path) -> None:
 def test_database_of_this_and_of_another_release(tmp_path: Path) -> None:
     open_tracking(tmp_path)
     assert software.database(tmp_path).state == "ok"
-    with sqlite3.connect(schema.file(tmp_path)) as connection:
+    with sqlite3.connect(backend.database_file(tmp_path)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0a8213491aaa'")
     finding = software.database(tmp_path)
     assert finding.state == "fault"

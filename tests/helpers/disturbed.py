@@ -22,7 +22,8 @@ from optuna.storages.journal import JournalFileBackend
 from degas_ray.checkpoint import list_steps
 from degas_ray.study import load_study
 from degas_ray.study.store import StudyFolder, hold
-from degas_ray.tracking import journal, open_tracking
+from degas_ray.tracking import open_tracking
+from degas_ray.tracking.record import journal_folders
 
 HELPERS = Path(__file__).parent
 SECONDS = 600.0  # a busy machine takes a minute to start a driver, Ray and its workers
@@ -227,7 +228,7 @@ class Disturbed:
 
     def drain(self, fault: Fault) -> None:
         """Wait until MLflow has all records that were waiting at the end of an outage."""
-        waiting = {folder: _size(folder) for folder in journal.folders(self.home / "tracking" / "queue")}
+        waiting = {folder: _size(folder) for folder in journal_folders(self.home / "tracking" / "queue")}
         deadline = time.monotonic() + SECONDS
         while any(_sent(folder) < size for folder, size in waiting.items()):
             assert time.monotonic() < deadline, f"records still wait after {SECONDS:.0f} s:\n{self.tail()}"
@@ -271,7 +272,7 @@ class Disturbed:
         rows = self.folder.rows()
         tracking = open_tracking(self.home, self.uri)
         assert tracking.replay() == 0
-        assert not journal.folders(self.home / "tracking" / "queue")
+        assert not journal_folders(self.home / "tracking" / "queue")
         (study,) = [run for run in tracking.runs(role="study") if run.name == self.name]
         children = tracking.runs(parent=study.run_id, role="trial")
         numbers = sorted(int(child.params["trial"]) for child in children)

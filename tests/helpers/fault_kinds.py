@@ -10,8 +10,7 @@ import psutil
 from disturbed import Disturbed, Fault
 
 from degas_ray.checkpoint import list_steps
-from degas_ray.tracking import start_server
-from degas_ray.tracking.ui import Server
+from degas_ray.tracking import Server, start_server
 
 TWICE = 0.25  # share of killed drivers whose successor is killed too
 STARTING = 15.0  # seconds within which that happens

@@ -12,7 +12,8 @@ from degas_ray.errors import DegasError
 from degas_ray.space import Space
 from degas_ray.study.promote import Promotion, register
 from degas_ray.study.store import write_json
-from degas_ray.tracking import Tracking, journal, open_tracking
+from degas_ray.tracking import Tracking, open_tracking
+from degas_ray.tracking.record import create_journal
 
 GENOTYPE = Space().random(0)
 
@@ -44,7 +45,7 @@ def leave(tracking: Tracking, key: str) -> None:
         "parent": None,
         "time": 1,
     }
-    left = journal.create(tracking.address.queue, header)
+    left = create_journal(tracking.address.queue, header)
     left.append({"op": "finish", "outcome": "completed", "time": 2})
     left.close(remove=False)
 

@@ -27,7 +27,8 @@ from degas_ray.study.store import Row, write_json
 from degas_ray.study.work import FOUND
 from degas_ray.study.worker import FAILURE
 from degas_ray.study.yardstick import Yardstick
-from degas_ray.tracking import Address, Tracking, journal, mlflow_tracker
+from degas_ray.tracking import Address, Tracking, mirror
+from degas_ray.tracking.record import journal_folders
 
 SPACE: dict[str, BaseDistribution] = {"search.lr": FloatDistribution(0.1, 1.0)}
 GENOTYPES = [str(Space().random(seed)) for seed in range(6)]
@@ -245,14 +246,14 @@ def test_a_death_is_told_to_mlflow_by_the_driver_once_its_result_is_there(tmp_pa
 def test_mlflow_that_is_away_does_not_end_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nobody = Address(tmp_path, f"http://{LOOPBACK}:{free_port(LOOPBACK)}", "0")
     monkeypatch.setattr(Context, "tracking", Tracking(nobody))
-    monkeypatch.setattr(mlflow_tracker, "FINISH_SECONDS", 0.0)
+    monkeypatch.setattr(mirror, "FINISH_SECONDS", 0.0)
     bench = Bench(tmp_path, tiny_config(study__max_failures=0))
     with pytest.warns(DegasWarning, match="MLflow cannot be reached"):
         bench.queue.ended(bench.next(), "ActorDiedError: gone")
     row = bench.context.folder.row(0)
     assert row is not None
     assert row.outcome == "failed"
-    (left,) = journal.folders(nobody.queue, "s/trials/0000")
+    (left,) = journal_folders(nobody.queue, "s/trials/0000")
     assert '"outcome": "failed"' in (left / "records.jsonl").read_text()
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from degas_ray.tracking import journal
+from degas_ray.tracking import record
 
 HEADER = {"op": "open", "key": "study/a/trial/1", "name": "trial 1", "time": 1}
 
 
 def test_records_come_back_in_order_and_once(tmp_path: Path) -> None:
-    book = journal.create(tmp_path, HEADER)
+    book = record.create_journal(tmp_path, HEADER)
     for step in range(5):
         book.append({"op": "metrics", "step": step})
     pending = book.pending(3)
@@ -25,31 +25,31 @@ def test_records_come_back_in_order_and_once(tmp_path: Path) -> None:
 
 
 def test_an_owner_that_lives_is_not_robbed(tmp_path: Path) -> None:
-    book = journal.create(tmp_path, HEADER)
-    assert journal.claim(book.folder) is None
+    book = record.create_journal(tmp_path, HEADER)
+    assert record.claim_journal(book.folder) is None
     book.append({"op": "start"})
     book.close(remove=False)
-    claimed = journal.claim(book.folder)
+    claimed = record.claim_journal(book.folder)
     assert claimed is not None
     assert claimed.header == HEADER
     assert [record["op"] for _, record in claimed.pending(10)] == ["open", "start"]
     claimed.close(remove=True)
-    assert journal.claim(book.folder) is None
+    assert record.claim_journal(book.folder) is None
     assert list(tmp_path.iterdir()) == [tmp_path / "lock"]
 
 
 def test_openings_are_numbered_and_listed_oldest_first(tmp_path: Path) -> None:
-    books = [journal.create(tmp_path, HEADER) for _ in range(11)]
-    other = journal.create(tmp_path, HEADER | {"key": "other"})
-    assert [path.name for path in journal.folders(tmp_path, HEADER["key"])] == [f"{i:06d}" for i in range(1, 12)]
-    assert set(journal.folders(tmp_path)) == {book.folder for book in [*books, other]}
+    books = [record.create_journal(tmp_path, HEADER) for _ in range(11)]
+    other = record.create_journal(tmp_path, HEADER | {"key": "other"})
+    assert [path.name for path in record.journal_folders(tmp_path, HEADER["key"])] == [f"{i:06d}" for i in range(1, 12)]
+    assert set(record.journal_folders(tmp_path)) == {book.folder for book in [*books, other]}
 
 
 def test_a_killed_writer_leaves_whole_records(tmp_path: Path) -> None:
     """A process writes for ever and is killed; what is left is a prefix of what it wrote, without a torn line."""
     code = (
-        "import sys; from pathlib import Path; from degas_ray.tracking import journal\n"
-        "book = journal.create(Path(sys.argv[1]), {'op': 'open', 'key': 'k', 'name': 'n', 'time': 1})\n"
+        "import sys; from pathlib import Path; from degas_ray.tracking import record\n"
+        "book = record.create_journal(Path(sys.argv[1]), {'op': 'open', 'key': 'k', 'name': 'n', 'time': 1})\n"
         "step = 0\n"
         "while True:\n"
         "    book.append({'op': 'metrics', 'step': step, 'text': 'x' * 5000}); step += 1\n"
@@ -61,8 +61,8 @@ def test_a_killed_writer_leaves_whole_records(tmp_path: Path) -> None:
             said = int(process.stdout.readline())
         process.kill()
         said = max([said, *(int(line) for line in process.stdout.read().splitlines() if line)])
-    (folder,) = journal.folders(tmp_path)
-    book = journal.claim(folder)
+    (folder,) = record.journal_folders(tmp_path)
+    book = record.claim_journal(folder)
     assert book is not None
     steps = [record["step"] for _, record in book.pending(100_000) if record["op"] == "metrics"]
     assert steps == list(range(len(steps)))
@@ -70,24 +70,24 @@ def test_a_killed_writer_leaves_whole_records(tmp_path: Path) -> None:
 
 
 def test_a_torn_line_and_a_missing_header(tmp_path: Path) -> None:
-    book = journal.create(tmp_path, HEADER)
+    book = record.create_journal(tmp_path, HEADER)
     book.close(remove=False)
     with (book.folder / "records.jsonl").open("a") as file:
         file.write('{"op": "metr')
-    claimed = journal.claim(book.folder)
+    claimed = record.claim_journal(book.folder)
     assert claimed is not None
     claimed.append({"op": "start"})
     lines = (book.folder / "records.jsonl").read_text().splitlines()
     assert [json.loads(line)["op"] for line in lines] == ["open", "start"]
     claimed.close(remove=False)
     (book.folder / "records.jsonl").write_text("")
-    empty = journal.claim(book.folder)
+    empty = record.claim_journal(book.folder)
     assert empty is not None
     assert empty.header == {}
 
 
 def test_a_full_disk_keeps_the_record_until_there_is_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    book = journal.create(tmp_path, HEADER)
+    book = record.create_journal(tmp_path, HEADER)
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -103,7 +103,7 @@ def test_a_full_disk_keeps_the_record_until_there_is_space(tmp_path: Path, monke
 
 def test_a_lock_that_is_held_too_long_is_an_error(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
-    with journal.locked(lock, 0.0), pytest.raises(TimeoutError, match="another process"), journal.locked(lock, 0.05):
+    with record.locked(lock, 0.0), pytest.raises(TimeoutError, match="another process"), record.locked(lock, 0.05):
         pass
-    with journal.locked(lock, 0.0):
+    with record.locked(lock, 0.0):
         pass

@@ -24,8 +24,9 @@ from sqlalchemy import make_url
 
 from degas_ray.errors import DegasWarning, InputError
 from degas_ray.figures import curve
-from degas_ray.tracking import OUTCOMES, Tracking, backend, delivery, journal, mlflow_tracker, open_tracking, schema
-from degas_ray.tracking.sender import Sender
+from degas_ray.tracking import OUTCOMES, Tracking, backend, mirror, open_tracking
+from degas_ray.tracking.mirror import Sender
+from degas_ray.tracking.record import create_journal, journal_folders
 
 
 class _Refusing:
@@ -70,7 +71,7 @@ def _loss(step: int) -> dict[str, Any]:
 def _leave(tracking: Tracking, key: str, records: list[dict[str, Any]]) -> Path:
     """Write a journal as a worker does, and die."""
     header = {"op": "open", "address": tracking.address.mark, "name": key, "role": "trial", "key": key, "parent": None}
-    book = journal.create(tracking.address.queue, {**header, "time": 1})
+    book = create_journal(tracking.address.queue, {**header, "time": 1})
     for record in records:
         book.append(record)
     book.close(remove=False)
@@ -193,7 +194,7 @@ def test_a_home_is_where_its_path_says_whatever_is_in_it(
     with closing(sqlite3.connect(home / "mlflow.db")) as database:
         assert database.execute("select count(*) from runs").fetchone() == (1,)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["net", home.name])
-    assert schema.revision(home) == schema.expected_revision()
+    assert backend.revision(home) == backend.expected_revision()
 
 
 @pytest.mark.parametrize(
@@ -382,7 +383,7 @@ def test_what_cannot_be_sent_at_the_end_goes_with_the_next_command(
 ) -> None:
     away = _Away(backend.client(tracking.address.uri))
     away.down.set()
-    monkeypatch.setattr(mlflow_tracker, "FINISH_SECONDS", 0.1)
+    monkeypatch.setattr(mirror, "FINISH_SECONDS", 0.1)
     with monkeypatch.context() as patch:
         patch.setattr(backend, "client", lambda _: away)
         run = tracking.run("a", "trial", key="a")
@@ -476,6 +477,7 @@ def test_a_refused_upload_is_set_aside_with_its_file(
     (tmp_path / "model" / "weights").write_bytes(b"1")
     refusing = _Refusing(backend.client(tracking.address.uri), status)
     monkeypatch.setattr(backend, "client", lambda _: refusing)
+    monkeypatch.setattr(backend, "local_path", lambda *_: None)  # as on a server
 
     def record() -> str:
         run = tracking.run("a", "trial", key="a", pause=1000.0)
@@ -488,7 +490,7 @@ def test_a_refused_upload_is_set_aside_with_its_file(
     with pytest.warns(DegasWarning, match=rf"refused a record \({status} .*rejected\.jsonl"):
         run_id = record()
     assert tracking.find_run(run_id).tags["degas.genotype"] == "g"
-    assert journal.folders(tracking.address.queue) == []
+    assert journal_folders(tracking.address.queue) == []
     folder = tracking.address.home / "tracking"
     text = (folder / "rejected.jsonl").read_text()
     kept = [folder / json.loads(line)["path"] for line in text.splitlines()]
@@ -542,7 +544,7 @@ def test_errors_of_a_store_that_is_loaded_are_failures_too(monkeypatch: pytest.M
 
 
 def test_every_outcome_has_a_status() -> None:
-    assert set(delivery.STATUS) == set(OUTCOMES)
+    assert set(mirror.STATUS) == set(OUTCOMES)
 
 
 @pytest.mark.parametrize(

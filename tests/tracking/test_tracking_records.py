@@ -10,7 +10,7 @@ from PIL import Image
 from degas_ray.errors import InputError
 from degas_ray.figures import curve
 from degas_ray.tracking import RunDirectory, both
-from degas_ray.tracking.records import safe_name
+from degas_ray.tracking.record import safe_name
 
 
 def test_metrics_are_lines_that_read_back(tmp_path: Path) -> None:

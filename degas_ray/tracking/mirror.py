@@ -1,17 +1,43 @@
-"""Sending the records of a journal to MLflow, in order and so that sending twice changes nothing."""
+"""A run's mirror in MLflow: a thread sends the run's queue in order, and so that sending twice changes nothing.
+
+:class:`MlflowTracker` writes records to a journal, :class:`Sender` is the thread that empties it while the run goes on,
+:class:`Delivery` knows how each kind of record is sent. What a process leaves behind, the next command sends.
+"""
 
 import json
 import math
 import shutil
+import threading
 import time
 import uuid
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from degas_ray.tracking import backend, journal, tags
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from degas_ray import figures
+from degas_ray.errors import DegasWarning
+from degas_ray.files import put
+from degas_ray.tracking import backend, tags
 from degas_ray.tracking.backend import Address
-from degas_ray.tracking.journal import Journal, Record
+from degas_ray.tracking.record import (
+    LOCK_SECONDS,
+    POLL_SECONDS,
+    Journal,
+    Record,
+    check_outcome,
+    claim_journal,
+    create_journal,
+    journal_folders,
+    locked,
+    safe_name,
+)
 
 STATUS = {
     "completed": "FINISHED",
@@ -30,6 +56,8 @@ TAG_LENGTH = 8000
 THUMBNAIL = 256  # pixels of the longer side; what MLflow's own log_image makes for the grid
 
 PREDECESSOR_SECONDS = 60.0
+FIRST_SECONDS = 10.0  # how long to wait for the run id of a new run
+FINISH_SECONDS = 20.0  # and for the last records, before they are left to the next command
 
 
 class Delivery:
@@ -46,6 +74,7 @@ class Delivery:
         self.run_id = ""
         self.rejected: list[str] = []
         self._client: Any = None
+        self._store: Path | None = None  # of the run's artifacts, where that is a folder here
         self._points: set[tuple[str, int]] | None = None
         self._images: set[tuple[str, int]] = set()
         self._params: dict[str, str] = {}
@@ -66,7 +95,7 @@ class Delivery:
         self._send_predecessors()
         client = self._client = backend.client(self.address.uri)
         header = self.journal.header
-        with journal.locked(self.address.queue / "runs.lock", journal.LOCK_SECONDS):
+        with locked(self.address.queue / "runs.lock", LOCK_SECONDS):
             run = find_by_key(client, self.address.experiment_id, header["key"])
             fresh = run is None
             if run is None:
@@ -86,6 +115,7 @@ class Delivery:
             }
             if tags.IMAGES in run.data.tags:
                 self._images = set(_image_names(client.list_artifacts(run.info.run_id, "images")))
+        self._store = backend.local_path(self.address, run.info.artifact_uri)
         self.run_id = run.info.run_id
 
     def send(self) -> None:
@@ -119,7 +149,7 @@ class Delivery:
         return False
 
     def _send_predecessors(self) -> None:
-        for folder in journal.folders(self.address.queue, self.journal.header["key"]):
+        for folder in journal_folders(self.address.queue, self.journal.header["key"]):
             if folder == self.journal.folder:
                 return
             if not deliver_left_over(self.address, folder) and time.monotonic() - self._started < PREDECESSOR_SECONDS:
@@ -134,9 +164,7 @@ class Delivery:
             case "tags":
                 self._send_tags(records[0]["values"])
             case "file":
-                source, folder = self.journal.folder / records[0]["path"], records[0]["folder"]
-                send = self._client.log_artifacts if source.is_dir() else self._client.log_artifact
-                send(self.run_id, str(source), folder)
+                self._upload(self.journal.folder / records[0]["path"], records[0]["folder"])
             case "image":
                 self._send_image(records[0])
             case "open":
@@ -204,15 +232,23 @@ class Delivery:
         # The name is log_image's own form, which the step slider reads; its random part is fixed here, so that an
         # image that arrived just before the connection broke is written over and not beside.
         source = self.journal.folder / record["path"]
-        stem = source.with_name(image_name(key, step, record["time"]))
+        name = image_name(key, step, record["time"])
+        whole, small = source.with_name(f"{name}.png"), source.with_name(f"{name}+compressed.webp")
+        put(source, whole)
         with Image.open(source) as image:
-            image.save(f"{stem}.png")
             image.thumbnail((THUMBNAIL, THUMBNAIL))
-            image.save(f"{stem}+compressed.webp")
-        for suffix in (".png", "+compressed.webp"):
-            self._client.log_artifact(self.run_id, f"{stem}{suffix}", "images")
+            image.save(small)
+        self._upload(whole, "images")
+        self._upload(small, "images")
         self._client.set_tag(self.run_id, tags.IMAGES, "True")
         self._images.add((key, step))
+
+    def _upload(self, source: Path, folder: str | None) -> None:
+        """Send a file, or a folder, to ``folder``; where the artifacts are on a disk of this machine, link it there."""
+        if self._store is None:
+            self._client.log_artifact(self.run_id, str(source), folder)
+        else:
+            put(source, self._store / (folder or "") / source.name)
 
     def _reject(self, records: list[Record], error: Exception) -> None:
         """Set aside what MLflow will never take, so that it does not hold up what comes after it."""
@@ -233,6 +269,198 @@ class Delivery:
         return target.as_posix()
 
 
+class Sender(threading.Thread):
+    """Sends a journal from the background, so that no loop ever waits for a server; closes it at the end.
+
+    Args:
+        delivery: What it sends.
+        pause: Seconds between two rounds, where that is more than :attr:`PAUSE`.
+    """
+
+    PAUSE = 1.0  # seconds between two rounds: records that come meanwhile go together
+    LONGEST_PAUSE = 8.0  # after failures
+
+    def __init__(self, delivery: Delivery, pause: float = 0.0) -> None:
+        super().__init__(name="degas-tracking", daemon=True)
+        self.delivery = delivery
+        self.problem = ""
+        self._pause = max(self.PAUSE, pause)
+        self._changed = threading.Condition()
+        self._dirty = False
+        self._closing = False
+        self._given_up = False
+        self._done = False
+
+    def notify(self) -> None:
+        """Say that there are new records."""
+        with self._changed:
+            self._dirty = True
+            self._changed.notify_all()
+
+    def close(self, seconds: float) -> bool:
+        """Send what is left, trying for ``seconds``, and end; tell whether everything was sent."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self.join(seconds)
+        with self._changed:
+            self._given_up = True
+            self._changed.notify_all()
+        return self._done
+
+    def run(self) -> None:
+        """Send, wait for more, and wait longer after a failure."""
+        pause = self.PAUSE
+        sent = False
+        while not (self._given_up or (self._closing and sent and not self._dirty)):
+            self._wait(None, lambda: self._dirty or self._closing)
+            self._dirty = False
+            sent = self._send()
+            if sent:
+                pause = self.PAUSE
+                self._wait(self._pause, lambda: self._closing)
+            else:
+                self._dirty = True
+                pause = self._wait_for_better(pause)
+        self.delivery.journal.close(remove=sent)
+        self._done = sent
+
+    def _wait_for_better(self, pause: float) -> float:
+        closing = self._closing
+        pause = self.PAUSE if closing else min(2 * pause, self.LONGEST_PAUSE)
+        self._wait(pause, lambda: self._given_up or self._closing != closing)
+        return pause
+
+    def _send(self) -> bool:
+        try:
+            self.delivery.send()
+        except backend.failures() as error:
+            self.problem = backend.first_line(error)
+            return False
+        self.problem = ""
+        return True
+
+    def _wait(self, seconds: float | None, until: Callable[[], bool]) -> None:
+        with self._changed:
+            self._changed.wait_for(until, seconds)
+
+
+class MlflowTracker:
+    """A tracker whose records are on the disk when a call returns, and in MLflow about a second later.
+
+    Args:
+        address: Where the run is kept.
+        header: Its name, role, key and parent.
+        pause: Seconds between two sendings, where that is to be more than one.
+    """
+
+    def __init__(self, address: Address, header: Mapping[str, Any], pause: float = 0.0) -> None:
+        self._journal = create_journal(address.queue, header)
+        self._delivery = Delivery(address, self._journal)
+        self._sender = Sender(self._delivery, pause)
+        self._said: set[str] = set()
+        self._append({"op": "start"})
+        self._sender.start()
+        deadline = time.monotonic() + FIRST_SECONDS
+        while not self.run_id and not self._sender.problem and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's run id; empty until a server that is down has given one."""
+        return self._delivery.run_id
+
+    def params(self, flat: Mapping[str, Any]) -> None:
+        """Record settings by dotted name; text longer than MLflow takes is kept whole as an artifact."""
+        self._append({"op": "params", "values": {key: str(value) for key, value in flat.items()}})
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Record numbers at a step, each once; an infinity is drawn as a gap and named in the tag degas.non_finite."""
+        texts = {key: repr(float(value)) for key, value in values.items()}
+        self._append({"op": "metrics", "values": texts, "step": int(step), "time": now()})
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Record facts that may change."""
+        self._append({"op": "tags", "values": {key: str(value) for key, value in values.items()}})
+
+    def figure(self, figure: Figure, name: str) -> None:
+        """Keep a figure as an artifact."""
+        with self._file(name) as path:
+            figures.save(figure, path)
+
+    def image(self, array: NDArray[np.uint8] | Path, key: str, step: int) -> None:
+        """Keep an image of a series; MLflow shows it in its grid, with a slider over steps."""
+        path = self._journal.new_file("image.png")
+        if isinstance(array, Path):
+            self._keep(array, path)
+        else:
+            Image.fromarray(array).save(path)
+        self._append({"op": "image", "path": self._relative(path), "key": key, "step": int(step), "time": now()})
+
+    def text(self, text: str, name: str) -> None:
+        """Keep a text as an artifact."""
+        with self._file(name) as path:
+            path.write_text(text, encoding="utf-8")
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Keep a file or a folder as it is now; what happens to it afterwards does not matter."""
+        with self._file(f"{folder}/{path.name}" if folder else path.name) as target:
+            self._keep(path, target)
+
+    def finish(self, outcome: str) -> None:
+        """Record the outcome and wait until all is sent; after an outage the rest goes with the next command.
+
+        Whoever started the run calls this whatever happens: until then its journal belongs to this process.
+        """
+        self._append({"op": "finish", "outcome": check_outcome(outcome), "time": now()})
+        if not self._sender.close(FINISH_SECONDS):
+            self._say(
+                "left",
+                f"MLflow cannot be reached ({self._sender.problem}); the last records of this run wait in "
+                f"{self._journal.folder} and are sent by the next command with the same --home",
+            )
+        self._say_what_was_refused()
+
+    @contextmanager
+    def _file(self, name: str) -> Iterator[Path]:
+        name = safe_name(name)
+        path = self._journal.new_file(Path(name).name)
+        yield path
+        parent = Path(name).parent
+        folder = None if parent == Path() else parent.as_posix()
+        self._append({"op": "file", "path": self._relative(path), "folder": folder})
+
+    def _keep(self, path: Path, target: Path) -> None:
+        put(path, target, link=self._delivery.address.owns(path))
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self._journal.folder).as_posix()
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        try:
+            self._journal.append(record)
+        except OSError as error:
+            where = self._journal.folder
+            self._say("disk", f"{error.strerror}: records of this run cannot be written to {where}; free space there")
+        self._sender.notify()
+        if self._sender.problem:
+            self._say(
+                "away",
+                f"MLflow cannot be reached ({self._sender.problem}); the run goes on, its records wait in "
+                f"{self._journal.folder} and are sent in order when MLflow is back",
+            )
+        self._say_what_was_refused()
+
+    def _say_what_was_refused(self) -> None:
+        for problem in self._delivery.rejected:
+            self._say(problem, f"MLflow refused a record ({problem}); it is kept in {self._delivery.rejected_file}")
+
+    def _say(self, once: str, message: str) -> None:
+        if once not in self._said:
+            self._said.add(once)
+            warnings.warn(message, DegasWarning, stacklevel=4)
+
+
 def deliver_left_over(address: Address, folder: Path) -> bool:
     """Send a journal whose process has ended, and remove it; tell whether it is out of the way.
 
@@ -243,7 +471,7 @@ def deliver_left_over(address: Address, folder: Path) -> bool:
     Raises:
         backend.failures(): Where MLflow cannot be reached; the journal stays.
     """
-    left = journal.claim(folder)
+    left = claim_journal(folder)
     if left is None:
         return not folder.exists()
     done = False
@@ -312,3 +540,8 @@ def _image_names(artifacts: Iterator[Any]) -> Iterator[tuple[str, int]]:
         step, _, name = rest.partition("+")
         if name.endswith(".webp"):  # the second of the two files: both are there
             yield key.replace("~", "/"), int(step)
+
+
+def now() -> int:
+    """Return milliseconds since 1970, MLflow's own measure."""
+    return int(time.time() * 1000)

@@ -16,7 +16,7 @@ from pathlib import Path
 from degas_ray.errors import DegasError
 from degas_ray.ports import LOOPBACK, free_port
 from degas_ray.tracking import backend
-from degas_ray.tracking.experiment import front_page
+from degas_ray.tracking.backend import front_page
 from degas_ray.tracking.runs import open_tracking
 
 START_SECONDS = 120.0
