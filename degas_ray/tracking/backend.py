@@ -21,20 +21,16 @@ from degas_ray.errors import DegasError, InputError
 from degas_ray.tracking import tags
 
 T = TypeVar("T")
+ARTIFACTS = "mlflow-artifacts"  # the home's own artifact folder
+OUTAGE_SECONDS = 180.0  # how long a command waits for MLflow in the middle of its work
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where runs are kept: all that a trial's process must be told.
+    """Where runs are kept: all that a trial's process must be told."""
 
-    Args:
-        home: The home directory; on a cluster, on shared storage.
-        uri: Of the MLflow server or database.
-        experiment_id: MLflow's.
-    """
-
-    home: Path
-    uri: str = field(repr=False)  # may hold a password
+    home: Path  # absolute; on a cluster, on shared storage
+    uri: str = field(repr=False)  # of the MLflow server or database; may hold a password
     experiment_id: str
 
     @property
@@ -140,14 +136,14 @@ def sqlite_uri(path: Path) -> str:
 
 def artifact_root(home: Path) -> str:
     """Return the address of the home's own artifact folder."""
-    return (home / "mlflow-artifacts").absolute().as_uri()
+    return (home / ARTIFACTS).absolute().as_uri()
 
 
 def local_path(address: Address, artifact_uri: str) -> Path | None:
     """Return the path of an artifact, or of a run's artifacts, that lie on a disk here; ``None`` for a server's."""
     parts = urlsplit(artifact_uri)
     if parts.scheme == "mlflow-artifacts" and not address.uri.startswith("http"):
-        return address.home / "mlflow-artifacts" / unquote(parts.path).lstrip("/")  # what the home's own server serves
+        return address.home / ARTIFACTS / unquote(parts.path).lstrip("/")  # what the home's own server serves
     return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
 
 
@@ -227,18 +223,17 @@ def _status(error: Exception) -> int:
     return found if isinstance(found, int) else 0
 
 
-def patiently(call: Callable[[], T], seconds: float, what: str) -> T:
-    """Return ``call()``, tried again for ``seconds`` while MLflow cannot be reached.
+def patiently(call: Callable[[], T], what: str) -> T:
+    """Return ``call()``, tried again for :data:`OUTAGE_SECONDS` while MLflow cannot be reached.
 
     Args:
         call: Something that may be done twice.
-        seconds: How long an outage may last.
         what: For the message: "record the version of ...".
 
     Raises:
-        DegasError: Where the outage lasts longer, or MLflow refuses.
+        DegasError: If the outage lasts longer, or MLflow refuses.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + OUTAGE_SECONDS
     pause = 0.1
     while True:
         try:
@@ -265,12 +260,12 @@ def open_experiment(uri: str, name: str, artifacts: str | None, seconds: float) 
 
     Args:
         uri: Of the server or database.
-        name: The experiment's.
-        artifacts: Where its artifacts go; None leaves that to the server.
+        name: Of the experiment.
+        artifacts: Address of its artifacts; None leaves that to the server.
         seconds: How long to wait for a server.
 
     Raises:
-        InputError: Where that cannot be done, with what to type next.
+        InputError: If that cannot be done, with what to type next.
     """
     deadline = time.monotonic() + seconds
     try:
@@ -310,11 +305,7 @@ def _experiment(client: Any, name: str, artifacts: str | None) -> str:
 
 def _front_page() -> dict[str, str]:
     """Return the experiment's tags: a note above the runs, and a shared view with our columns, best first."""
-    view = {
-        "selectedColumns": list(COLUMNS),
-        "orderByKey": BEST_FIRST,
-        "orderByAsc": True,
-    }
+    view = {"selectedColumns": list(COLUMNS), "orderByKey": BEST_FIRST, "orderByAsc": True}
     return {
         tags.NOTE: NOTE,
         tags.EXPERIMENT_KIND: "custom_model_development",
@@ -332,7 +323,7 @@ def _is_outdated(error: Exception) -> bool:
 
 
 def _check_database(uri: str) -> None:
-    """Connect once: mlflow's own way in retries for minutes where a driver or a host is missing."""
+    """Connect once: MLflow itself retries for minutes where a driver or a host is missing."""
     import sqlalchemy
 
     try:

@@ -12,7 +12,9 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -64,13 +66,13 @@ class Delivery:
     """One journal on its way to MLflow.
 
     Args:
-        address: Where to.
-        source: The journal; its header says which run.
+        address: The receiver's.
+        journal: Its header says which run.
     """
 
-    def __init__(self, address: Address, source: Journal) -> None:
+    def __init__(self, address: Address, journal: Journal) -> None:
         self.address = address
-        self.journal = source
+        self.journal = journal
         self.run_id = ""
         self.rejected: list[str] = []
         self._client: Any = None
@@ -92,16 +94,22 @@ class Delivery:
         Raises:
             backend.failures(): Where MLflow cannot be reached now.
         """
-        self._send_predecessors()
+        for folder in journal_folders(self.address.queue, self.journal.header["key"]):
+            if folder == self.journal.folder:
+                break
+            if not deliver_left_over(self.address, folder) and time.monotonic() - self._started < PREDECESSOR_SECONDS:
+                raise TimeoutError(f"another process is still sending {folder}")
         client = self._client = backend.client(self.address.uri)
         header = self.journal.header
         with locked(self.address.queue / "runs.lock", LOCK_SECONDS):
             run = find_by_key(client, self.address.experiment_id, header["key"])
             fresh = run is None
             if run is None:
+                facts = {tags.KEY: header["key"], tags.ROLE: header["role"], tags.PARENT: header["parent"]}
+                facts |= {tags.SOURCE_NAME: "degas-ray", tags.SOURCE_TYPE: "LOCAL"}
                 run = client.create_run(
                     self.address.experiment_id,
-                    tags=_first_tags(header),
+                    tags={key: value for key, value in facts.items() if value},
                     run_name=header["name"],
                     start_time=header["time"],
                 )
@@ -128,55 +136,40 @@ class Delivery:
             if self._points is None:
                 self.connect()
             for position, records in _groups(batch):
-                refused = self._refused(records)
+                try:
+                    self._send_group(records)
+                except backend.failures() as error:
+                    self._points = None  # part of it may have arrived: look at the run before sending more
+                    if not backend.is_permanent(error):
+                        raise
+                    self._reject(records, error)
                 self.journal.commit(position)
                 for record in records:
                     if "path" in record:
                         shutil.rmtree((self.journal.folder / record["path"]).parent)
-                if refused:
-                    break  # and look at the run again before going on
-
-    def _refused(self, records: list[Record]) -> bool:
-        """Send records that go together; tell whether MLflow will never take them."""
-        try:
-            self._send_group(records)
-        except backend.failures() as error:
-            self._points = None  # part of it may have arrived: look before sending it again
-            if not backend.is_permanent(error):
-                raise
-            self._reject(records, error)
-            return True
-        return False
-
-    def _send_predecessors(self) -> None:
-        for folder in journal_folders(self.address.queue, self.journal.header["key"]):
-            if folder == self.journal.folder:
-                return
-            if not deliver_left_over(self.address, folder) and time.monotonic() - self._started < PREDECESSOR_SECONDS:
-                raise TimeoutError(f"another process is still sending {folder}")
+                if self._points is None:
+                    break
 
     def _send_group(self, records: list[Record]) -> None:
-        match records[0]["op"]:
+        first = records[0]
+        match first["op"]:  # "open" is the header: connect() has done what it says
             case "metrics":
                 self._send_metrics(records)
             case "params":
-                self._send_params(records[0]["values"])
+                self._send_params(first["values"])
             case "tags":
-                self._send_tags(records[0]["values"])
+                self._send_tags(first["values"])
             case "file":
-                self._upload(self.journal.folder / records[0]["path"], records[0]["folder"])
+                self._upload(self.journal.folder / first["path"], first["folder"])
             case "image":
-                self._send_image(records[0])
-            case "open":
-                pass  # the header: connect() has done what it says
+                self._send_image(first)
             case "start":
                 self._client.update_run(self.run_id, status="RUNNING")
                 if tags.OUTCOME in self._tags:
                     self._client.delete_tag(self.run_id, tags.OUTCOME)
             case "finish":
-                self._send_tags({tags.OUTCOME: records[0]["outcome"]})
-                status = STATUS[records[0]["outcome"]]
-                self._client.set_terminated(self.run_id, status, records[0]["time"])
+                self._send_tags({tags.OUTCOME: first["outcome"]})
+                self._client.set_terminated(self.run_id, STATUS[first["outcome"]], first["time"])
 
     def _send_metrics(self, records: list[Record]) -> None:
         from mlflow.entities import Metric
@@ -193,8 +186,7 @@ class Delivery:
                     odd[tags.NON_FINITE] = f"{key} = {value} at step {record['step']}"
                     value = math.nan  # MLflow draws an infinity as 1.8e308 and nothing else beside it
                 points.append(Metric(key, value, record["time"], record["step"]))
-        for start in range(0, len(points), METRICS_A_CALL):
-            self._client.log_batch(self.run_id, metrics=points[start : start + METRICS_A_CALL])
+        self._log_batches("metrics", points, METRICS_A_CALL)
         if odd:
             self._send_tags(odd)
 
@@ -209,23 +201,23 @@ class Delivery:
         if changed:  # MLflow's params are for ever: the first value stays, the newer one is a tag
             self._send_tags({tags.NOW + key: value for key, value in changed.items()})
         fresh = [Param(key, value) for key, value in short.items() if key not in self._params]
-        for start in range(0, len(fresh), VALUES_A_CALL):
-            self._client.log_batch(self.run_id, params=fresh[start : start + VALUES_A_CALL])
+        self._log_batches("params", fresh, VALUES_A_CALL)
         self._params |= {param.key: param.value for param in fresh}
 
     def _send_tags(self, values: dict[str, str]) -> None:
         from mlflow.entities import RunTag
 
-        tags = [RunTag(key, _cut(value, TAG_LENGTH, f"tags/{key}.txt")) for key, value in values.items()]
         for key, value in values.items():
             if len(value) > TAG_LENGTH:
                 self._client.log_text(self.run_id, value, f"tags/{key}.txt")
-        for start in range(0, len(tags), VALUES_A_CALL):
-            self._client.log_batch(self.run_id, tags=tags[start : start + VALUES_A_CALL])
+        short = [RunTag(key, _cut(value, TAG_LENGTH, f"tags/{key}.txt")) for key, value in values.items()]
+        self._log_batches("tags", short, VALUES_A_CALL)
+
+    def _log_batches(self, kind: str, items: list[Any], size: int) -> None:
+        for start in range(0, len(items), size):
+            self._client.log_batch(self.run_id, **{kind: items[start : start + size]})
 
     def _send_image(self, record: Record) -> None:
-        from PIL import Image
-
         key, step = record["key"], record["step"]
         if (key, step) in self._images:
             return
@@ -273,8 +265,8 @@ class Sender(threading.Thread):
     """Sends a journal from the background, so that no loop ever waits for a server; closes it at the end.
 
     Args:
-        delivery: What it sends.
-        pause: Seconds between two rounds, where that is more than :attr:`PAUSE`.
+        delivery: Of the journal.
+        pause: Seconds between two rounds, at least :attr:`PAUSE`.
     """
 
     PAUSE = 1.0  # seconds between two rounds: records that come meanwhile go together
@@ -321,15 +313,13 @@ class Sender(threading.Thread):
                 self._wait(self._pause, lambda: self._closing)
             else:
                 self._dirty = True
-                pause = self._wait_for_better(pause)
+                pause = self.PAUSE if self._closing else min(2 * pause, self.LONGEST_PAUSE)
+                self._wait(pause, partial(self._is_news, self._closing))
         self.delivery.journal.close(remove=sent)
         self._done = sent
 
-    def _wait_for_better(self, pause: float) -> float:
-        closing = self._closing
-        pause = self.PAUSE if closing else min(2 * pause, self.LONGEST_PAUSE)
-        self._wait(pause, lambda: self._given_up or self._closing != closing)
-        return pause
+    def _is_news(self, closing: bool) -> bool:
+        return self._given_up or self._closing != closing
 
     def _send(self) -> bool:
         try:
@@ -351,7 +341,7 @@ class MlflowTracker:
     Args:
         address: Where the run is kept.
         header: Its name, role, key and parent.
-        pause: Seconds between two sendings, where that is to be more than one.
+        pause: Seconds between two rounds of sending, at least :attr:`Sender.PAUSE`.
     """
 
     def __init__(self, address: Address, header: Mapping[str, Any], pause: float = 0.0) -> None:
@@ -375,7 +365,7 @@ class MlflowTracker:
         self._append({"op": "params", "values": {key: str(value) for key, value in flat.items()}})
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Record numbers at a step, each once; an infinity is drawn as a gap and named in the tag degas.non_finite."""
+        """Record numbers at a step, each once; an infinity is drawn as a gap and named in a tag."""
         texts = {key: repr(float(value)) for key, value in values.items()}
         self._append({"op": "metrics", "values": texts, "step": int(step), "time": now()})
 
@@ -385,26 +375,25 @@ class MlflowTracker:
 
     def figure(self, figure: Figure, name: str) -> None:
         """Keep a figure as an artifact."""
-        with self._file(name) as path:
+        with self._artifact(name) as path:
             figures.save(figure, path)
 
     def image(self, array: NDArray[np.uint8] | Path, key: str, step: int) -> None:
         """Keep an image of a series; MLflow shows it in its grid, with a slider over steps."""
-        path = self._journal.new_file("image.png")
-        if isinstance(array, Path):
-            self._keep(array, path)
-        else:
-            Image.fromarray(array).save(path)
-        self._append({"op": "image", "path": self._relative(path), "key": key, "step": int(step), "time": now()})
+        with self._file("image.png", {"op": "image", "key": key, "step": int(step), "time": now()}) as path:
+            if isinstance(array, Path):
+                self._keep(array, path)
+            else:
+                Image.fromarray(array).save(path)
 
     def text(self, text: str, name: str) -> None:
         """Keep a text as an artifact."""
-        with self._file(name) as path:
+        with self._artifact(name) as path:
             path.write_text(text, encoding="utf-8")
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Keep a file or a folder as it is now; what happens to it afterwards does not matter."""
-        with self._file(f"{folder}/{path.name}" if folder else path.name) as target:
+        with self._artifact(f"{folder}/{path.name}" if folder else path.name) as target:
             self._keep(path, target)
 
     def finish(self, outcome: str) -> None:
@@ -421,20 +410,20 @@ class MlflowTracker:
             )
         self._say_what_was_refused()
 
+    def _artifact(self, name: str) -> AbstractContextManager[Path]:
+        path = PurePosixPath(safe_name(name))
+        folder = None if path.parent == PurePosixPath() else str(path.parent)
+        return self._file(path.name, {"op": "file", "folder": folder})
+
     @contextmanager
-    def _file(self, name: str) -> Iterator[Path]:
-        name = safe_name(name)
-        path = self._journal.new_file(Path(name).name)
+    def _file(self, name: str, record: Record) -> Iterator[Path]:
+        """Yield where to write a file of the queue; its record follows once it is whole."""
+        path = self._journal.new_file(name)
         yield path
-        parent = Path(name).parent
-        folder = None if parent == Path() else parent.as_posix()
-        self._append({"op": "file", "path": self._relative(path), "folder": folder})
+        self._append({**record, "path": path.relative_to(self._journal.folder).as_posix()})
 
     def _keep(self, path: Path, target: Path) -> None:
         put(path, target, link=self._delivery.address.owns(path))
-
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self._journal.folder).as_posix()
 
     def _append(self, record: Mapping[str, Any]) -> None:
         try:
@@ -465,7 +454,7 @@ def deliver_left_over(address: Address, folder: Path) -> bool:
     """Send a journal whose process has ended, and remove it; tell whether it is out of the way.
 
     Args:
-        address: Where to; a journal that was written for another address is let be.
+        address: The receiver's; a journal that was written for another address stays as it is.
         folder: The journal's.
 
     Raises:
@@ -474,12 +463,10 @@ def deliver_left_over(address: Address, folder: Path) -> bool:
     left = claim_journal(folder)
     if left is None:
         return not folder.exists()
-    done = False
+    done = not left.header  # its process died before it said which run it is
     try:
         if left.header.get("address") == address.mark:
             Delivery(address, left).send()
-            done = True
-        elif not left.header:  # its process died before it said which run it is
             done = True
     finally:
         left.close(remove=done)
@@ -500,31 +487,12 @@ def image_name(key: str, step: int, time_ms: int) -> str:
     return f"{key.replace('/', '~')}+step+{step}+timestamp+{time_ms}+{unique}"
 
 
-def _first_tags(header: Record) -> dict[str, str]:
-    first = {
-        tags.KEY: header["key"],
-        tags.ROLE: header["role"],
-        tags.SOURCE_NAME: "degas-ray",
-        tags.SOURCE_TYPE: "LOCAL",
-    }
-    return first | ({tags.PARENT: header["parent"]} if header["parent"] else {})
-
-
 def _groups(batch: list[tuple[int, Record]]) -> Iterator[tuple[int, list[Record]]]:
-    """Join neighbouring metrics into one call; everything else goes alone. The header is no record to send."""
-    records: list[Record] = []
-    last = 0
-    for position, record in batch:
-        if records and record["op"] != "metrics":
-            yield last, records
-            records = []
-        if record["op"] == "metrics":
-            records.append(record)
-        else:
-            yield position, [record]
-        last = position
-    if records:
-        yield last, records
+    """Join neighbouring metrics into one call; everything else goes alone."""
+    for together, items in groupby(batch, lambda item: item[1]["op"] == "metrics"):
+        alike = list(items)
+        for group in [alike] if together else [[item] for item in alike]:
+            yield group[-1][0], [record for _, record in group]
 
 
 def _cut(value: str, length: int, file: str) -> str:

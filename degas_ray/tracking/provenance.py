@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -97,9 +98,9 @@ def model_card(
         scores: Sentences that carry their protocol.
         data: What it was trained on, with the fingerprint.
         training: Settings by name.
-        run_id: MLflow's run that made it.
+        run_id: Of the MLflow run that made the model.
         version: An alias.
-        found: What the architecture was found by.
+        found: The method that found the architecture.
     """
     uri = f"models:/{name}@{version}"
     rows = [{"setting": key, "value": str(value)} for key, value in training.items()]
@@ -175,10 +176,8 @@ def _run_git(folder: Path, *arguments: str) -> str | None:
 def _packages() -> dict[str, str]:
     found: dict[str, str] = {}
     for name in PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 

@@ -20,7 +20,6 @@ Role = Literal["study", "trial", "promotion", "search", "train", "evaluate"]
 
 URI_VARIABLE = "DEGAS_RAY_TRACKING_URI"
 OPEN_SECONDS = 20.0  # how long a command waits for a server at its start
-OUTAGE_SECONDS = 180.0  # and in the middle of its work
 MIGRATION_SECONDS = 300.0
 PAGE = 1000
 MODEL_FOLDER = "generator"  # the artifact folder of a registered generator
@@ -29,35 +28,20 @@ MODEL_URI = re.compile(r"models:/(?P<name>[^/@'\"]+)(?:/(?P<version>[1-9][0-9]{0
 
 @dataclass(frozen=True)
 class Run:
-    """What MLflow knows of a run.
+    """What MLflow knows of a run."""
 
-    Args:
-        run_id: MLflow's.
-        name: For people.
-        key: Our own unique name of the run, such as ``NAME/trials/0003``.
-        role: study, trial, promotion, search, train or evaluate.
-        outcome: One of ``OUTCOMES``; empty while it runs.
-        status: MLflow's: RUNNING, FINISHED, FAILED or KILLED.
-        parent: The run id of its study; empty without one.
-        params: As MLflow keeps them: text.
-        metrics: The last value of each.
-        tags: All of them.
-        started: Seconds since 1970.
-        seconds: How long it took; 0 while it runs.
-    """
-
-    run_id: str
-    name: str
-    key: str
-    role: str
-    outcome: str
-    status: str
-    parent: str
+    run_id: str  # MLflow's
+    name: str  # for people
+    key: str  # degas-ray's unique name of the run, such as NAME/trials/0003
+    role: str  # one of Role
+    outcome: str  # one of OUTCOMES; empty while it runs
+    status: str  # MLflow's: RUNNING, FINISHED, FAILED or KILLED
+    parent: str  # the run id of its study; empty without one
     params: Mapping[str, str]
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, float]  # the last value of each
     tags: Mapping[str, str]
-    started: float
-    seconds: float
+    started: float  # seconds since 1970
+    seconds: float  # 0 while it runs
 
 
 class Tracking:
@@ -85,19 +69,8 @@ class Tracking:
         """
         if not key or any(sign in key for sign in "'\"`\n\r"):
             raise InputError(f"run key: got {key!r}, expected a name without quotes")
-        return MlflowTracker(
-            self.address,
-            {
-                "op": "open",
-                "address": self.address.mark,
-                "name": name,
-                "role": role,
-                "key": key,
-                "parent": parent,
-                "time": now(),
-            },
-            pause,
-        )
+        header = {"op": "open", "address": self.address.mark, "name": name, "role": role, "key": key, "parent": parent}
+        return MlflowTracker(self.address, {**header, "time": now()}, pause)
 
     def find_run(self, run_id: str) -> Run:
         """Return a run by MLflow's id.
@@ -109,9 +82,7 @@ class Tracking:
             raise InputError(
                 f"run id: got {run_id!r}, expected 32 letters and digits as 'degas-ray train --json' prints"
             )
-        found = patiently(
-            lambda: self._search(f"attributes.run_id = '{run_id}'"), OUTAGE_SECONDS, f"look up run {run_id}"
-        )
+        found = self._search(f"attributes.run_id = '{run_id}'", f"look up run {run_id}")
         if not found:
             raise InputError(
                 f"there is no run {run_id} in {backend.public(self.address.uri)}; "
@@ -121,19 +92,19 @@ class Tracking:
 
     def find_key(self, key: str) -> Run | None:
         """Return the run with this key, or ``None``."""
-        found = patiently(lambda: self._search(f"tags.`{tags.KEY}` = '{key}'"), OUTAGE_SECONDS, f"look up {key}")
+        found = self._search(f"tags.`{tags.KEY}` = '{key}'", f"look up {key}")
         return found[0] if found else None
 
     def runs(self, parent: str | None = None, role: Role | None = None) -> list[Run]:
         """Return runs, oldest first: the children of ``parent``, those of one role, or all."""
         terms = [f"tags.`{tags.PARENT}` = '{parent}'"] if parent is not None else []
         terms += [f"tags.`{tags.ROLE}` = '{role}'"] if role is not None else []
-        return patiently(lambda: self._search(" and ".join(terms)), OUTAGE_SECONDS, "list runs")
+        return self._search(" and ".join(terms), "list runs")
 
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """Return the (step, value) pairs of a metric, by step."""
         client = backend.client(self.address.uri)
-        points = patiently(lambda: client.get_metric_history(run_id, metric), OUTAGE_SECONDS, f"read {metric}")
+        points = patiently(lambda: client.get_metric_history(run_id, metric), f"read {metric}")
         return sorted((point.step, point.value) for point in points)
 
     def download(self, run_id: str, name: str) -> Path:
@@ -144,7 +115,7 @@ class Tracking:
         """
         name = safe_name(name)
         client = backend.client(self.address.uri)
-        root = patiently(lambda: client.get_run(run_id).info.artifact_uri, OUTAGE_SECONDS, f"look up run {run_id}")
+        root = patiently(lambda: client.get_run(run_id).info.artifact_uri, f"look up run {run_id}")
         return self._local(f"{root}/{name}", self.address.home / "cache" / "artifacts" / run_id / name, name)
 
     def replay(self) -> int:
@@ -201,7 +172,7 @@ class Tracking:
             client.set_registered_model_alias(name, alias, version.version)
             return int(version.version)
 
-        return patiently(work, OUTAGE_SECONDS, f"register {name}")
+        return patiently(work, f"register {name}")
 
     def resolve_model(self, uri: str) -> Path:
         """Return the local folder of ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
@@ -216,7 +187,7 @@ class Tracking:
             raise InputError(f"model: got {uri!r}, expected models:/NAME@champion or models:/NAME/3")
         client = backend.client(self.address.uri)
         name = match["name"]
-        models = patiently(lambda: _all_pages(client.search_registered_models), OUTAGE_SECONDS, "list models")
+        models = patiently(lambda: _all_pages(client.search_registered_models), "list models")
         model = next((model for model in models if model.name == name), None)
         if model is None:
             known = [model.name for model in models]
@@ -225,7 +196,6 @@ class Tracking:
             raise InputError(f"there is no model {name!r} in {backend.public(self.address.uri)}; {hint}")
         versions = patiently(
             lambda: _all_pages(lambda **more: client.search_model_versions(f"name = '{name}'", **more)),
-            OUTAGE_SECONDS,
             f"list the versions of {name}",
         )
         wanted = match["version"] or str(model.aliases.get(match["alias"], ""))
@@ -236,25 +206,18 @@ class Tracking:
         return self._local(found.source, self.address.home / "cache" / "models" / f"{name}-{found.version}", uri)
 
     def _local(self, source: str, target: Path, what: str) -> Path:
-        path = backend.local_path(self.address, source) or _fetched(self.address, source, target, what)
-        if not path.exists():
-            raise InputError(
-                f"{what}: its files are not at {path}; was the home moved? They stay where they were written"
-            )
-        return path
+        path = backend.local_path(self.address, source) or _fetched(self.address.uri, source, target, what)
+        if path.exists():
+            return path
+        raise InputError(f"{what}: its files are not at {path}; was the home moved? They stay where they were written")
 
-    def _search(self, text: str) -> list[Run]:
-        client = backend.client(self.address.uri)
-        runs: list[Run] = []
-        token: str | None = None
-        while True:
-            page = client.search_runs(
-                [self.address.experiment_id], text, max_results=PAGE, order_by=["start_time ASC"], page_token=token
-            )
-            runs += [_run(item) for item in page]
-            token = page.token
-            if not token:
-                return runs
+    def _search(self, text: str, what: str) -> list[Run]:
+        client, experiments = backend.client(self.address.uri), [self.address.experiment_id]
+
+        def search(**more: Any) -> Any:
+            return client.search_runs(experiments, text, max_results=PAGE, order_by=["start_time ASC"], **more)
+
+        return [_run(item) for item in patiently(lambda: _all_pages(search), what)]
 
 
 def open_tracking(home: Path, uri: str | None = None, experiment: str = "degas-ray") -> Tracking:
@@ -304,10 +267,10 @@ def _run(item: Any) -> Run:
     )
 
 
-def _fetched(address: Address, source: str, target: Path, what: str) -> Path:
+def _fetched(uri: str, source: str, target: Path, what: str) -> Path:
     if target.exists():
         return target
-    backend.client(address.uri)
+    backend.client(uri)  # whose settings must be there before MLflow is imported
     from mlflow.artifacts import download_artifacts
 
     partial = target.with_name(f".{target.name}.{os.getpid()}")
@@ -315,10 +278,10 @@ def _fetched(address: Address, source: str, target: Path, what: str) -> Path:
     partial.mkdir(parents=True)
 
     def fetch() -> Path:
-        return Path(download_artifacts(artifact_uri=source, dst_path=str(partial), tracking_uri=address.uri))
+        return Path(download_artifacts(artifact_uri=source, dst_path=str(partial), tracking_uri=uri))
 
     try:
-        patiently(fetch, OUTAGE_SECONDS, f"send {what}").replace(target)
+        patiently(fetch, f"send {what}").replace(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target

@@ -26,19 +26,12 @@ LOG_CHARACTERS = 2000
 
 @dataclass(frozen=True)
 class Server:
-    """A running MLflow server.
+    """A running MLflow server."""
 
-    Args:
-        address: Such as ``http://127.0.0.1:43210``.
-        front: The page to open first: the runs with their scores and genotypes.
-        pid: Of its process group.
-        stop: Ends every process of it; doing it twice is no harm.
-    """
-
-    address: str
-    front: str
-    pid: int
-    stop: Callable[[], None]
+    address: str  # such as http://127.0.0.1:43210
+    front: str  # the page to open first: the runs with their scores and genotypes
+    pid: int  # of its process group
+    stop: Callable[[], None]  # ends every process of it; may be called twice
 
 
 def start_server(home: Path, port: int | None = None, host: str = LOOPBACK) -> Server:
@@ -54,21 +47,26 @@ def start_server(home: Path, port: int | None = None, host: str = LOOPBACK) -> S
         DegasError: Where the server ends or does not answer in two minutes; with the end of its log.
     """
     home = home.absolute()
-    experiment_id = open_tracking(home).address.experiment_id
+    experiment = open_tracking(home).address.experiment_id
     port = free_port(host, port)
     log = home / "tracking" / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             _command(home, host, port),
             cwd=home,
-            env={**os.environ, **backend.ENVIRONMENT, **_environment(home)},
+            env={
+                **os.environ,
+                **backend.ENVIRONMENT,
+                "MLFLOW_BACKEND_STORE_URI": backend.database_uri(home),
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a dozen processes that nothing here needs
+            },
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     address = f"http://{host}:{port}"
-    server = Server(address, front_page(address, experiment_id), process.pid, lambda: _stop(process))
+    server = Server(address, front_page(address, experiment), process.pid, lambda: _stop(process))
     with ExitStack() as undo:  # whatever ends the wait, Ctrl-C too
         undo.callback(server.stop)
         _wait(server.address, process, log)
@@ -89,13 +87,6 @@ def _command(home: Path, host: str, port: int) -> list[str]:
         # both forms: the check compares the whole Host header, port and all
         *("--allowed-hosts", ",".join([*names, *(f"{name}:{port}" for name in names)])),
     ]
-
-
-def _environment(home: Path) -> dict[str, str]:
-    return {
-        "MLFLOW_BACKEND_STORE_URI": backend.database_uri(home),
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a dozen processes that nothing here needs
-    }
 
 
 def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -74,3 +74,18 @@ def test_putting_a_file_or_folder_where_it_is_already_changes_nothing(tmp_path: 
         *("c", "c/b", "c/b/file"),
     ]
     assert (tmp_path / "c" / "b" / "file").samefile(tmp_path / "a" / "b" / "file")
+
+
+def test_a_registered_model_is_linked_and_keeps_its_files_when_the_folder_gets_others(tracking: Tracking) -> None:
+    model = tracking.address.home / "runs" / "a" / "model"
+    files.write_bytes(model / "generator.ckpt", b"weights")
+    runs = [tracking.run(key, "promotion", key=key) for key in "ab"]
+    for run in runs:
+        run.finish("completed")
+    tracking.register(runs[0].run_id, model, "net")
+    first = tracking.resolve_model("models:/net/1") / "generator.ckpt"
+    assert first.samefile(model / "generator.ckpt")
+    files.write_bytes(model / "generator.ckpt", b"better")
+    tracking.register(runs[1].run_id, model, "net")
+    assert first.read_bytes() == b"weights"
+    assert (tracking.resolve_model("models:/net@champion") / "generator.ckpt").read_bytes() == b"better"
