@@ -74,6 +74,8 @@ class Delivery:
         self.address = address
         self.journal = journal
         self.run_id = ""
+        # Gets the records that MLflow will never take; their files are in the folder "rejected" beside it.
+        self.rejected_file = address.queue.parent / "rejected.jsonl"
         self.rejected: list[str] = []
         self._client: Any = None
         self._store: Path | None = None  # of the run's artifacts, where that is a folder here
@@ -82,11 +84,6 @@ class Delivery:
         self._params: dict[str, str] = {}
         self._tags: dict[str, str] = {}
         self._started = time.monotonic()
-
-    @property
-    def rejected_file(self) -> Path:
-        """Where records are kept that MLflow will never take; their files are in the folder ``rejected`` beside it."""
-        return self.address.queue.parent / "rejected.jsonl"
 
     def connect(self) -> None:
         """Find the run by its key or create it, after everything that its earlier openings left on the disk is sent.
@@ -102,9 +99,11 @@ class Delivery:
         client = self._client = backend.client(self.address.uri)
         header = self.journal.header
         with locked(self.address.queue / "runs.lock", LOCK_SECONDS):
-            run = find_by_key(client, self.address.experiment_id, header["key"])
-            fresh = run is None
-            if run is None:
+            search, oldest = f"tags.`{tags.KEY}` = '{header['key']}'", ["start_time ASC"]
+            found = client.search_runs([self.address.experiment_id], search, max_results=1, order_by=oldest)
+            if found:
+                run = found[0]
+            else:
                 facts = {tags.KEY: header["key"], tags.ROLE: header["role"], tags.PARENT: header["parent"]}
                 facts |= {tags.SOURCE_NAME: "degas-ray", tags.SOURCE_TYPE: "LOCAL"}
                 run = client.create_run(
@@ -115,7 +114,7 @@ class Delivery:
                 )
         self._points, self._images = set(), set()
         self._params, self._tags = dict(run.data.params), dict(run.data.tags)
-        if not fresh:
+        if found:
             self._points = {
                 (key, point.step)
                 for key in run.data.metrics
@@ -224,7 +223,8 @@ class Delivery:
         # The name is log_image's own form, which the step slider reads; its random part is fixed here, so that an
         # image that arrived just before the connection broke is written over and not beside.
         source = self.journal.folder / record["path"]
-        name = image_name(key, step, record["time"])
+        unique = uuid.uuid5(uuid.NAMESPACE_OID, f"{key}/{step}/{record['time']}")
+        name = f"{key.replace('/', '~')}+step+{step}+timestamp+{record['time']}+{unique}"
         whole, small = source.with_name(f"{name}.png"), source.with_name(f"{name}+compressed.webp")
         put(source, whole)
         with Image.open(source) as image:
@@ -471,20 +471,6 @@ def deliver_left_over(address: Address, folder: Path) -> bool:
     finally:
         left.close(remove=done)
     return True
-
-
-def find_by_key(client: Any, experiment_id: str, key: str) -> Any | None:
-    """Return the run with this key, or ``None``."""
-    found = client.search_runs(
-        [experiment_id], f"tags.`{tags.KEY}` = '{key}'", max_results=1, order_by=["start_time ASC"]
-    )
-    return found[0] if found else None
-
-
-def image_name(key: str, step: int, time_ms: int) -> str:
-    """Return the name, without suffix, under which MLflow's image grid finds an image of a series."""
-    unique = uuid.uuid5(uuid.NAMESPACE_OID, f"{key}/{step}/{time_ms}")
-    return f"{key.replace('/', '~')}+step+{step}+timestamp+{time_ms}+{unique}"
 
 
 def _groups(batch: list[tuple[int, Record]]) -> Iterator[tuple[int, list[Record]]]:

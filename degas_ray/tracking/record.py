@@ -94,10 +94,12 @@ class RunDirectory:
     """A run as plain files: ``params.json``, ``tags.json``, ``stats.jsonl`` (a line for each report), and artifacts.
 
     Opened again, it goes on: a half-written last line is dropped, and steps that are there are not written twice.
+    With a :attr:`mirror` (see :func:`both`), records go there too. Files are written here and linked from the mirror.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.mirror: Tracker | None = None
         path.mkdir(parents=True, exist_ok=True)
         self._stats = path / "stats.jsonl"
         if self._stats.exists():
@@ -107,15 +109,19 @@ class RunDirectory:
 
     @property
     def run_id(self) -> str:
-        """The folder's name."""
-        return self.path.name
+        """The mirror's name of the run; the folder's without a mirror."""
+        return self.path.name if self.mirror is None else self.mirror.run_id
 
     def params(self, flat: Mapping[str, Any]) -> None:
         """Merge settings into ``params.json``; the first value of a name stays."""
+        if self.mirror is not None:
+            self.mirror.params(flat)
         self._write("params.json", {**flat, **self._read("params.json")})
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Append one line ``{"step": ..., "time": seconds, name: value, ...}``, on the disk before this returns."""
+        if self.mirror is not None:
+            self.mirror.metrics(values, step)
         fresh = {key: float(value) for key, value in values.items() if (key, step) not in self._seen}
         if not fresh:
             return
@@ -132,41 +138,55 @@ class RunDirectory:
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Merge facts into ``tags.json``."""
+        if self.mirror is not None:
+            self.mirror.tags(values)
         self._write("tags.json", {**self._read("tags.json"), **values})
 
     def figure(self, figure: Figure, name: str) -> None:
         """Save a figure in the folder."""
-        figures.save(figure, self.target(name))
+        with self._file(name) as target:
+            figures.save(figure, target)
 
     def image(self, array: NDArray[np.uint8] | Path, key: str, step: int) -> None:
         """Save ``images/KEY-STEP.png``."""
-        target = self.target(image_file(key, step))
+        target = self.path / safe_name(f"images/{key.replace('/', '-')}-{step:06d}.png")
+        target.parent.mkdir(exist_ok=True)
         if isinstance(array, Path):
             put(array, target)
-            return
-        temporary = target.with_name(f".{target.name}")
-        Image.fromarray(array).save(temporary, format="png")
-        temporary.replace(target)
+        else:
+            temporary = target.with_name(f".{target.name}")
+            Image.fromarray(array).save(temporary, format="png")
+            temporary.replace(target)
+        if self.mirror is not None:
+            self.mirror.image(target, key, step)
 
     def text(self, text: str, name: str) -> None:
         """Write a text file, whole."""
-        _write(self.target(name), text)
+        with self._file(name) as target:
+            _write(target, text)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Copy a file or a folder here; what is here already stays."""
-        target = self.target(f"{folder}/{path.name}" if folder else path.name)
-        if not (target.exists() and target.samefile(path)):
-            put(path, target, link=path.is_relative_to(self.path))
+        with self._file(f"{folder}/{path.name}" if folder else path.name) as target:
+            if not (target.exists() and target.samefile(path)):
+                put(path, target, link=path.is_relative_to(self.path))
 
     def finish(self, outcome: str) -> None:
         """Write the outcome into ``tags.json``."""
-        self.tags({tags.OUTCOME: check_outcome(outcome)})
+        check_outcome(outcome)
+        if self.mirror is not None:
+            self.mirror.finish(outcome)
+        self._write("tags.json", {**self._read("tags.json"), tags.OUTCOME: outcome})
 
-    def target(self, name: str) -> Path:
-        """Return the path of an artifact; its folder is made."""
-        target = self.path / safe_name(name)
+    @contextmanager
+    def _file(self, name: str) -> Iterator[Path]:
+        """Yield where to write an artifact; the mirror gets it afterwards."""
+        name = safe_name(name)
+        target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        return target
+        yield target
+        if self.mirror is not None:
+            self.mirror.artifact(target, name.rpartition("/")[0] or None)
 
     def _read(self, name: str) -> dict[str, Any]:
         path = self.path / name
@@ -176,61 +196,10 @@ class RunDirectory:
         _write(self.path / name, json.dumps(values, indent=2, default=str) + "\n")
 
 
-class _Mirrored:
-    """A run's folder and its mirror: files are written once, into the folder, and linked from there."""
-
-    def __init__(self, mirror: Tracker, directory: RunDirectory) -> None:
-        self._mirror, self._directory = mirror, directory
-
-    @property
-    def run_id(self) -> str:
-        return self._mirror.run_id
-
-    def params(self, flat: Mapping[str, Any]) -> None:
-        self._mirror.params(flat)
-        self._directory.params(flat)
-
-    def metrics(self, values: Mapping[str, float], step: int) -> None:
-        self._mirror.metrics(values, step)
-        self._directory.metrics(values, step)
-
-    def tags(self, values: Mapping[str, str]) -> None:
-        self._mirror.tags(values)
-        self._directory.tags(values)
-
-    def figure(self, figure: Figure, name: str) -> None:
-        self._directory.figure(figure, name)
-        self._reflect(name)
-
-    def image(self, array: NDArray[np.uint8] | Path, key: str, step: int) -> None:
-        self._directory.image(array, key, step)
-        self._mirror.image(self._directory.path / image_file(key, step), key, step)
-
-    def text(self, text: str, name: str) -> None:
-        self._directory.text(text, name)
-        self._reflect(name)
-
-    def artifact(self, path: Path, folder: str | None = None) -> None:
-        self._directory.artifact(path, folder)
-        self._reflect(f"{folder}/{path.name}" if folder else path.name)
-
-    def finish(self, outcome: str) -> None:
-        self._mirror.finish(outcome)
-        self._directory.finish(outcome)
-
-    def _reflect(self, name: str) -> None:
-        path = Path(safe_name(name))
-        self._mirror.artifact(self._directory.path / path, path.parent.as_posix() if path.parent != Path() else None)
-
-
 def both(mirror: Tracker, directory: RunDirectory) -> Tracker:
-    """Return one tracker that writes to both; its run id is the mirror's."""
-    return _Mirrored(mirror, directory)
-
-
-def image_file(key: str, step: int) -> str:
-    """Return the name that an image of a series has in a run's folder."""
-    return f"images/{key.replace('/', '-')}-{step:06d}.png"
+    """Return ``directory`` with a mirror, which gets all its records from now on."""
+    directory.mirror = mirror
+    return directory
 
 
 @contextmanager
