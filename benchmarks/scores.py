@@ -29,7 +29,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 
 from benchmarks.timing import alternate, report
-from degas_ray.scores import Extractor, load_extractor, reference_statistics, score_images
+from degas_ray.scores import Extractor, image_batches, load_extractor, reference_statistics, score
 from degas_ray.scores.networks import efficientnet_lite0_path
 
 SIZE = 64
@@ -109,7 +109,7 @@ def _ours(folder: Path, extractor: Extractor, *, forget: bool) -> float:
     if forget:
         shutil.rmtree(folder / "cache", ignore_errors=True)
     reference = reference_statistics(folder / "real", extractor, cache=folder / "cache")
-    return score_images(folder / "fake", extractor, reference).fid
+    return score(image_batches(folder / "fake"), extractor, reference).fid
 
 
 def _write_folder(folder: Path, count: int, seed: int) -> None:

@@ -54,49 +54,62 @@ class SearchConfig(Section):
     """The GLO-DARTS search (paper 3.2; defaults adapted to a short search, see docs/method.md)."""
 
     n: Annotated[int, Field(ge=1, le=3)] = Field(1, description="normal feature maps between up-sampled ones")
-    normal_ops: tuple[str, ...] = Field(NORMAL_OPS, description="candidate operations that keep the size")
-    upsample_ops: tuple[str, ...] = Field(UPSAMPLE_OPS, description="candidate operations that enlarge")
+    normal_ops: tuple[str, ...] = Field(NORMAL_OPS, description="candidate operations that keep the size of a map")
+    upsample_ops: tuple[str, ...] = Field(UPSAMPLE_OPS, description="candidate operations that enlarge a map")
     width: Count = Field(16, description="channels of every feature map during the search")
     latent_dim: Count = Field(64, description="length of a latent vector during the search")
-    epochs: Positive = Field(50, description="passes over the weight half of the images; ignored where steps is set")
-    steps: Count | None = Field(300, description="steps of each kind; null to follow epochs")
-    paths: Literal["mixed", "sampled"] = Field(
-        "mixed", description="all operations at once, weighted (paper), or network by network, each tried briefly"
+    epochs: Positive = Field(50, description="passes over the images that train the weights; ignored if steps is set")
+    steps: Count | None = Field(
+        300, description="steps on the weights, and as many on the alphas; null: as many as epochs takes"
     )
-    networks: Count = Field(24, description="sampled: how many networks are tried")
+    paths: Literal["mixed", "sampled"] = Field(
+        "mixed",
+        description="mixed: one network of all operations (paper); sampled: single networks, each trained briefly",
+    )
+    networks: Count = Field(24, description="sampled: number of networks that are trained")
     try_steps: Count = Field(300, description="sampled: generator steps of a network's short adversarial training")
-    samples: Annotated[int, Field(ge=6)] = Field(500, description="sampled: images that a network is judged by")
-    batch: Count = Field(32, description="images a half-step (paper: 64)")
-    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="of the weights (paper: sgd)")
-    lr: Positive = Field(0.1, description="rate of the weights (paper: 0.3 CIFAR-10, 0.03 STL-10 and CelebA)")
-    lr_min: NonNegative = Field(0.001, description="end of the cosine")
+    samples: Annotated[int, Field(ge=6)] = Field(
+        500, description="sampled: generated images that each network is scored on"
+    )
+    batch: Count = Field(32, description="images of a weight step, and of an alpha step (paper: 64)")
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="optimiser of the weights (paper: sgd)")
+    lr: Positive = Field(0.1, description="learning rate of the weights (paper: 0.3 CIFAR-10, 0.03 STL-10 and CelebA)")
+    lr_min: NonNegative = Field(0.001, description="learning rate at the end of the cosine schedule")
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: NonNegative = 3e-4
-    clip: Positive = Field(5.0, description="largest gradient norm of the weights")
+    clip: Positive = Field(5.0, description="maximum gradient norm of the weights")
     latent_lr: Positive = Field(1.0, description="SGD rate of the latents, for the loss summed over images")
-    latent_start: Literal["pca", "gaussian"] = Field("pca", description="how latents begin, inside the unit ball")
+    latent_start: Literal["pca", "gaussian"] = Field("pca", description="initial latents, inside the unit ball")
     lap1_share: Fraction = Field(0.5, description="Lap1's share of the loss; the rest is the squared error")
     lap1_levels: Literal["paper", "inverse"] = Field("paper", description="weight of level j: 2^(2j) or 2^(-2j)")
     alpha_lr: Positive = Field(0.05, description="Adam rate of the alphas (paper: 3e-4, for 19,550 steps)")
     alpha_weight_decay: NonNegative = Field(0.0, description="Adam L2 of the alphas (paper: 1e-3)")
     alpha_betas: Betas = (0.5, 0.999)
-    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.2, description="share of the steps before alphas move")
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.2, description="share of the steps before the alphas are trained"
+    )
     cost_penalty: NonNegative = Field(0.0, description="mixed: weight of the expected cost under softmax(alpha)")
-    cost: Literal["macs", "parameters"] = Field("macs", description="what that cost counts")
+    cost: Literal["macs", "parameters"] = Field("macs", description="what the cost of an operation counts")
     cost_limit: Positive | None = Field(
         None, description="upper bound on the genotype's cost, as a multiple of the blocks of CT-GAN's ResNet"
     )
-    entropy_penalty: NonNegative = Field(0.3, description="weight of the alphas' entropy at the end; makes them decide")
-    arch_data: Literal["split", "same"] = Field("split", description="alphas see their own half of the images or all")
+    entropy_penalty: NonNegative = Field(
+        0.3, description="weight of the alphas' entropy at the end of the search; makes them decide"
+    )
+    arch_data: Literal["split", "same"] = Field(
+        "split", description="split: alphas are trained on their own half of the images; same: on all"
+    )
     order: Literal["first", "second"] = Field("first", description="second: DARTS's unrolled step")
     mixed: Literal["merged", "plain"] = Field(
-        "merged", description="one convolution for many ops, or op by op", json_schema_extra=UNCHANGED
+        "merged",
+        description="merged: one convolution computes many operations; plain: one by one",
+        json_schema_extra=UNCHANGED,
     )
     compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_off)] = Field(
-        "auto", description="torch.compile the step", json_schema_extra=UNCHANGED
+        "auto", description="whether torch.compile is used for the step", json_schema_extra=UNCHANGED
     )
     checkpoint_seconds: Positive = Field(
-        20.0, description="least time between checkpoints", json_schema_extra=UNCHANGED
+        20.0, description="minimum seconds between checkpoints", json_schema_extra=UNCHANGED
     )
     precision: Precision = Field("float32", description=_PRECISION_HELP)
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N", json_schema_extra=UNCHANGED)
@@ -117,9 +130,11 @@ class PruneConfig(Section):
     """Alphas to a genotype (paper 3.2, pruning phase)."""
 
     compare: Literal["alpha", "weight"] = Field(
-        "alpha", description="raw alphas across connections, or softmax weights"
+        "alpha", description="what is compared across connections: raw alphas, or softmax weights"
     )
-    pick: Literal["last", "best-margin"] = Field("last", description="the genotype of which epoch")
+    pick: Literal["last", "best-margin"] = Field(
+        "last", description="which report's genotype is kept: the last one, or the one with the largest margin"
+    )
 
 
 class TrainConfig(Section):
@@ -132,41 +147,53 @@ class TrainConfig(Section):
     latent_dim: Count = Field(64, description="length of z ~ N(0, I)")
     scale_latent: bool = Field(False, description="latent_dim is for 32x32; scale it by the resolution (48x48: 1.5)")
     steps: Count = Field(200, description="generator steps")
-    critic_steps: Count = Field(2, description="critic steps a generator step (paper: 5)")
-    batch: Count = Field(32, description="real images a critic step")
-    generator_batch: Count = Field(64, description="samples a generator step")
+    critic_steps: Count = Field(2, description="critic steps before each generator step (paper: 5)")
+    batch: Count = Field(32, description="real images in a critic step")
+    generator_batch: Count = Field(64, description="samples in a generator step")
     lr: Positive = Field(1e-3, description="Adam rate of the generator (paper: 2e-4)")
     critic_lr: Positive = Field(1e-3, description="Adam rate of the critic (paper: 2e-4)")
     betas: Betas = (0.0, 0.9)
-    beta2_end: Annotated[float, Field(ge=0, lt=1)] | None = Field(None, description="Adam's beta2 at the end of decay")
-    decay: Literal["linear", "cosine", "none"] = Field("linear", description="how what has an end moves towards it")
-    decay_to: Fraction = Field(0.0, description="share of both rates that is left at the end of decay")
-    gradient_penalty: NonNegative = Field(10.0, description="weight of GP")
-    gamma: NonNegative = Field(1.0, description="weight of the slopes' squares on real and generated images (r3gan)")
-    gamma_end: NonNegative | None = Field(None, description="that weight at the end of decay; null: the same")
-    penalty: Literal["exact", "approximate"] = Field("exact", description="of r3gan: slopes, or finite differences")
-    consistency: NonNegative = Field(2.0, description="weight of CT")
-    consistency_features: NonNegative = Field(0.1, description="share of the features' distance in CT")
-    consistency_margin: NonNegative = Field(0.0, description="M of CT")
-    critics: Count = Field(2, description="dropout critics made consistent (cagan)")
+    beta2_end: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="Adam's beta2 at the end of the schedule; null: unchanged"
+    )
+    decay: Literal["linear", "cosine", "none"] = Field(
+        "linear", description="schedule of every setting that has an end value"
+    )
+    decay_to: Fraction = Field(
+        0.0, description="learning rates at the end of the schedule, as a share of lr and critic_lr"
+    )
+    gradient_penalty: NonNegative = Field(10.0, description="weight of the gradient penalty (ctgan, wgan-gp, cagan)")
+    gamma: NonNegative = Field(1.0, description="weight of the squared gradients on real and generated images (r3gan)")
+    gamma_end: NonNegative | None = Field(None, description="gamma at the end of the schedule; null: unchanged")
+    penalty: Literal["exact", "approximate"] = Field(
+        "exact", description="r3gan: exact gradients, or finite differences"
+    )
+    consistency: NonNegative = Field(2.0, description="weight of the consistency term CT (ctgan, cagan)")
+    consistency_features: NonNegative = Field(0.1, description="weight of the features' distance in CT")
+    consistency_margin: NonNegative = Field(0.0, description="M of CT: the distance that costs nothing")
+    critics: Count = Field(2, description="number of dropout critics that are made consistent (cagan)")
     auxiliary_critic: NonNegative = Field(1.0, description="weight of the classifier loss on real images")
     auxiliary_generator: NonNegative = Field(0.1, description="weight of the classifier loss on generated images")
-    label_rate: Positive = Field(1.0, description="rate of conditional BN's class scales and shifts, times lr")
-    ema: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="averaging of generator weights; 0 is off")
-    clip: NonNegative = Field(0.0, description="largest gradient norm; 0 is off")
+    label_rate: Positive = Field(
+        1.0, description="learning rate of conditional BN's class scales and shifts, as a multiple of lr"
+    )
+    ema: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="decay of the averaged generator weights; 0: no average"
+    )
+    clip: NonNegative = Field(0.0, description="maximum gradient norm; 0: no limit")
     precision: Precision = Field("float32", description=_PRECISION_HELP)
     compile: Annotated[Literal["on", "off"], BeforeValidator(_on_off)] = Field(
-        "off", description="torch.compile and CUDA graphs, on a GPU", json_schema_extra=UNCHANGED
+        "off", description="whether torch.compile and CUDA graphs are used on a GPU", json_schema_extra=UNCHANGED
     )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N", json_schema_extra=UNCHANGED)
     milestones: tuple[Fraction, ...] = Field(
-        (), description="scores along the way, at these shares of the steps", json_schema_extra=UNCHANGED
+        (), description="shares of the steps at which the generator is scored", json_schema_extra=UNCHANGED
     )
     checkpoint_seconds: Positive = Field(
-        20.0, description="least time between checkpoints", json_schema_extra=UNCHANGED
+        20.0, description="minimum seconds between checkpoints", json_schema_extra=UNCHANGED
     )
     checkpoint_quota: Count | None = Field(
-        None, description="bytes that a run's checkpoints may take", json_schema_extra=UNCHANGED
+        None, description="maximum bytes of a run's checkpoints", json_schema_extra=UNCHANGED
     )
 
     @model_validator(mode="after")
@@ -192,20 +219,24 @@ class ScoresConfig(Section):
         "clean", description="clean-fid's, or inception's own in TensorFlow's graph, which published FIDs have"
     )
     weights: Path | None = Field(
-        None, description="the extractor's file, where it is not in the cache", json_schema_extra=UNCHANGED
+        None, description="file of the extractor's weights, if it is not in the cache", json_schema_extra=UNCHANGED
     )
     samples: Annotated[int, Field(ge=2)] = Field(1000, description="generated images")
     real: Annotated[int, Field(ge=2)] | None = Field(1000, description="real images; null: as many as the samples")
-    splits: Count = Field(10, description="of the inception score")
-    batch: Annotated[int, Field(ge=2)] = Field(100, description="samples a forward pass; seen by batch-statistics BN")
-    bn: Literal["batch", "running"] = Field("batch", description="statistics of BN while sampling")
-    precision: Precision = Field("float32", description="of the extractor; part of the protocol, so not ranked across")
+    splits: Count = Field(10, description="splits of the inception score")
+    batch: Annotated[int, Field(ge=2)] = Field(
+        100, description="samples in a forward pass, over which batch-statistics BN normalises"
+    )
+    bn: Literal["batch", "running"] = Field("batch", description="BN statistics while sampling")
+    precision: Precision = Field(
+        "float32", description="precision of the extractor; scores of different precision are not ranked together"
+    )
 
 
 class RerankConfig(Section):
     """The best few once more, with fresh training seeds: the best of many noisy scores flatters itself."""
 
-    top: Annotated[int, Field(ge=0)] = Field(2, description="distinct genotypes taken; 0 turns re-ranking off")
+    top: Annotated[int, Field(ge=0)] = Field(2, description="number of distinct genotypes; 0: no re-ranking")
     seeds: Count = Field(1, description="fresh proxy trainings of each")
 
 
@@ -222,10 +253,10 @@ class BudgetConfig(Section):
 class StudyConfig(Section):
     """Trials, their placement and what is optimised."""
 
-    trials: Count = Field(4, description="trials to run")
-    concurrent: Count | None = Field(None, description="trials side by side; null: as many as fit")
-    cpus: Positive = Field(1.0, description="CPUs a trial, which has as many threads")
-    gpus: NonNegative | None = Field(None, description="GPUs a trial, fractions allowed; null: 1 where there is one")
+    trials: Count = Field(4, description="number of trials")
+    concurrent: Count | None = Field(None, description="trials at the same time; null: as many as fit")
+    cpus: Positive = Field(1.0, description="CPUs of a trial, and its number of threads")
+    gpus: NonNegative | None = Field(None, description="GPUs of a trial, may be a fraction; null: 1 if there is one")
     search_cpus: Positive | None = Field(None, description="CPUs of a trial's search; null: as many as the trial")
     search_gpus: NonNegative | None = Field(None, description="GPUs of a trial's search; null: as many as the trial")
     promotion_gpus: NonNegative | None = Field(
@@ -234,27 +265,28 @@ class StudyConfig(Section):
     tune: tuple[str, ...] = Field((), description="tuned keys only; empty: all of docs/method.md's list")
     objectives: tuple[Literal["fid", "parameters", "macs"], ...] = ("fid",)
     early_stop: bool = Field(False, description="successive halving at proxy.milestones, or at 0.25 and 0.5")
-    max_parameters: Count | None = Field(None, description="larger generators are not trained")
+    max_parameters: Count | None = Field(None, description="generators with more parameters are not trained")
     repeats: Count = Field(1, description="proxy trainings of every genotype, whose mean distance is its score")
     strategy: Literal["glo-darts", "random", "evolution", "reinforce"] = Field(
-        "glo-darts", description="a search a trial; or its genotype drawn, evolved, or written by a controller"
+        "glo-darts",
+        description="where genotypes come from: a search in every trial, chance, evolution, or a controller",
     )
     rerank: RerankConfig = RerankConfig()
     promote: bool = Field(True, description="train the winner to full length and register it as champion")
-    promotions: Count = Field(3, description="full trainings at most, where those before have collapsed")
+    promotions: Count = Field(3, description="maximum number of full trainings, if the earlier ones collapse")
     continue_winner: bool = Field(
         False, description="the promotion goes on with the winner's short training, whose steps count"
     )
     yardstick: bool = Field(
         True,
-        description="train the ResNet under proxy, once for these images and settings",
+        description="train the ResNet with the proxy settings too, once for these images and settings",
         json_schema_extra=UNCHANGED,
     )
     budget: BudgetConfig = BudgetConfig()
     max_failures: Annotated[int, Field(ge=0)] = Field(
         3, description="restarts of a trial whose worker died", json_schema_extra=UNCHANGED
     )
-    on_finish: str | None = Field(None, description="a command to run when the study ends", json_schema_extra=UNCHANGED)
+    on_finish: str | None = Field(None, description="command to run when the study ends", json_schema_extra=UNCHANGED)
 
 
 # What the promotion must have in common with the short training that it goes on with.
@@ -274,9 +306,9 @@ class Config(Section):
     dataset: str = Field("digits", description="digits, photos, fashion-mnist, cifar10, stl, celeba, folder:DIR, ...")
     resolution: Annotated[int, Field(ge=8, multiple_of=8)] | None = Field(None, description="null: the dataset's own")
     data_dir: Path | None = Field(None, description="where a dataset's original files are")
-    limit: Count | None = Field(None, description="so many images only, drawn so that classes keep their shares")
+    limit: Count | None = Field(None, description="maximum number of images, drawn so that every class keeps its share")
     split: str | None = Field(None, description="folder: and parquet: train, test, ... or all; null: train if there")
-    allow_incomplete: bool = Field(False, description="go on with a known data set that is not whole")
+    allow_incomplete: bool = Field(False, description="accept a known data set that is incomplete")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     search: SearchConfig = SearchConfig()
     prune: PruneConfig = PruneConfig()
@@ -608,10 +640,6 @@ def describe_fault(item: Any, known: Sequence[str]) -> str:
     Args:
         known: The keys that a misspelt one may have meant.
     """
-    return _described(item, known)[:_LONGEST]
-
-
-def _described(item: Any, known: Sequence[str]) -> str:
     path = ".".join(str(part) for part in item["loc"]) or "configuration"
     if item["type"] == "extra_forbidden":
         inner = item["input"]
@@ -620,10 +648,9 @@ def _described(item: Any, known: Sequence[str]) -> str:
         elif _is_map(inner):
             known = [*known, *(key.rpartition(".")[0] for key in known)]
         near = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
-        return f"{_short(path)}: no such key" + (
-            f"; did you mean {near[0]}?" if near else "; see 'degas-ray tune --dry-run'"
-        )
+        hint = f"did you mean {near[0]}?" if near else "see 'degas-ray tune --dry-run'"
+        return f"{_short(path)}: no such key; {hint}"[:_LONGEST]
     if item["type"] == "value_error":
-        return f"{path}: {item['ctx']['error']}"
+        return f"{path}: {item['ctx']['error']}"[:_LONGEST]
     shown = _REPR.repr(item["input"])[:_LONGEST_VALUE]
-    return f"{_short(path)}: got {shown}, expected {item['msg'].removeprefix('Input should be ')}"
+    return f"{_short(path)}: got {shown}, expected {item['msg'].removeprefix('Input should be ')}"[:_LONGEST]

@@ -64,15 +64,10 @@ def build_generator(
     Raises:
         InputError: For a name, text or size that means no generator.
     """
-    sizes = {
-        "width": config.width,
-        "latent_dim": config.latent_at(resolution),
-        "resolution": resolution,
-        "num_classes": num_classes,
-    }
     if isinstance(what, str) and what not in HANDMADE:
         what = find_genotype(what)
-    module = assemble(what, **sizes)
+    latent_dim = config.latent_at(resolution)
+    module = assemble(what, width=config.width, latent_dim=latent_dim, resolution=resolution, num_classes=num_classes)
     initialise(module, seed)
     return module
 

@@ -57,42 +57,33 @@ def model_card(
     latent_dim, resolution, classes = (facts[name] for name in ("latent_dim", "resolution", "num_classes"))
     name, what = _title(facts), facts["what"]
     parameters, macs = count_sizes(generator)
-    rows = {
-        "Architecture": f"`{what}`",
-        "Images": f"{resolution}x{resolution} RGB, values in [-1, 1], channels first",
-        "Latents": f"{latent_dim} numbers from N(0, 1)",
-        "Classes": f"{classes}, as labels 0 to {classes - 1}" if classes else "none",
-        "Width": f"{facts['width']} channels",
-        "Parameters": f"{parameters:,}",
-        "Multiply-adds an image": f"{macs:,}",
+    sections = {
+        "": {
+            "Architecture": f"`{what}`",
+            "Images": f"{resolution}x{resolution} RGB, values in [-1, 1], channels first",
+            "Latents": f"{latent_dim} numbers from N(0, 1)",
+            "Classes": f"{classes}, as labels 0 to {classes - 1}" if classes else "none",
+            "Width": f"{facts['width']} channels",
+            "Parameters": f"{parameters:,}",
+            "Multiply-adds an image": f"{macs:,}",
+        },
+        **{title: _plain(values) for title, values in (beside or {}).items()},
+        "Training": _plain(facts.get("config")),
+        "What else is known": _plain(facts.get("meta")),
     }
-    return "\n".join(
+    about, *rest = [
+        "\n".join([*([f"## {title}", ""] if title else []), *_table(rows)]) for title, rows in sections.items()
+    ]
+    loading = _LOADING[format].format(arguments=_arguments(format, latent_dim, classes), resolution=resolution)
+    return "\n\n".join(
         [
             f"# {name}",
-            "",
             "A generator of images, exported by degas-ray.",
-            "",
-            *_table(rows),
-            "",
-            "## Loading",
-            "",
-            "```python",
-            _LOADING[format].format(arguments=_arguments(format, latent_dim, classes), resolution=resolution),
-            "```",
-            "",
+            about,
+            f"## Loading\n\n```python\n{loading}\n```",
             _STATISTICS,
-            "",
-            *(line for title, values in (beside or {}).items() for line in _section(title, values)),
-            "## Training",
-            "",
-            *_table(_plain(facts.get("config"))),
-            "",
-            "## What else is known",
-            "",
-            *_table(_plain(facts.get("meta"))),
-            "",
-            "It imitates its training images, with their biases and their rights: see the dataset's own terms.",
-            "",
+            *rest,
+            "It imitates its training images, with their biases and their rights: see the dataset's own terms.\n",
         ]
     )
 
@@ -115,10 +106,6 @@ def _arguments(format: str, latent_dim: int, classes: int) -> str:
         return z + (f', "labels": np.arange(16) % {classes}' if classes else "")
     z = f"torch.randn(16, {latent_dim})"
     return z + (f", torch.arange(16) % {classes}" if classes else "")
-
-
-def _section(title: str, values: Any) -> list[str]:
-    return [f"## {title}", "", *_table(_plain(values)), ""]
 
 
 def _table(rows: Mapping[str, Any]) -> list[str]:

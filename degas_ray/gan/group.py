@@ -171,7 +171,11 @@ def _normalise(norm: nn.BatchNorm2d, workers: int, x: Tensor, labels: Tensor | N
     mean = _sum(full.sum((0, 2, 3))) / count
     centred = full - mean[:, None, None]
     variance = _sum(centred.square().sum((0, 2, 3))) / count
-    _remember(norm, mean.detach(), variance.detach() * (count / (count - 1)))
+    if norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None:
+        assert norm.momentum is not None
+        norm.num_batches_tracked.add_(1)
+        norm.running_mean.lerp_(mean.detach(), norm.momentum)
+        norm.running_var.lerp_(variance.detach() * (count / (count - 1)), norm.momentum)
     y = centred * (variance + norm.eps).rsqrt()[:, None, None]
     if isinstance(norm, ConditionalBatchNorm2d):
         assert labels is not None
@@ -184,12 +188,3 @@ def _normalise(norm: nn.BatchNorm2d, workers: int, x: Tensor, labels: Tensor | N
 def _sum(own: Tensor) -> Tensor:
     whole: Tensor = _Sum.apply(own)
     return whole
-
-
-def _remember(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
-    if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
-        return
-    assert norm.momentum is not None
-    norm.num_batches_tracked.add_(1)
-    norm.running_mean.lerp_(mean, norm.momentum)
-    norm.running_var.lerp_(variance, norm.momentum)

@@ -57,7 +57,8 @@ def _generate(
     asked: Tensor | None,
     device: torch.device | str | None,
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    place = _device_of(generator) if device is None else torch.device(device)
+    own_place = next((parameter.device for parameter in generator.parameters()), torch.device("cpu"))
+    place = own_place if device is None else torch.device(device)
     latent_dim: int = generator.latent_dim  # type: ignore[assignment]
     classes: int = generator.num_classes  # type: ignore[assignment]
     noise = torch.Generator().manual_seed(seed)
@@ -73,10 +74,6 @@ def _generate(
         with torch.no_grad(), statistics(generator.to(place), bn):
             images = generator(z.to(place), None if classed is None else classed.to(place))
         yield to_uint8(images[: min(batch, count - start)])
-
-
-def _device_of(generator: nn.Module) -> torch.device:
-    return next((parameter.device for parameter in generator.parameters()), torch.device("cpu"))
 
 
 def to_uint8(images: Tensor) -> npt.NDArray[np.uint8]:
@@ -112,10 +109,6 @@ def _labels(generator: nn.Module, count: int, labels: npt.ArrayLike | None) -> T
         raise InputError("labels were given, but this generator is not conditional; train one with --supervised")
     array = np.asarray(labels)
     if array.shape != (count,) or array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= classes:
-        raise InputError(f"labels: expected {count} whole numbers from 0 to {classes - 1}, got {_short(array)}")
+        got = f"an array of shape {array.shape}: {np.array2string(array, threshold=5)[:60]}"
+        raise InputError(f"labels: expected {count} whole numbers from 0 to {classes - 1}, got {got}")
     return torch.from_numpy(array.astype(np.int64))
-
-
-def _short(array: npt.NDArray[np.generic]) -> str:
-    text = np.array2string(array, threshold=5)
-    return f"an array of shape {array.shape}: {text[:60]}"

@@ -7,7 +7,7 @@ from degas_ray.scores.images import image_batches, open_samples
 from degas_ray.scores.metrics import frechet_distance, inception_score, kernel_distance, moments
 from degas_ray.scores.protocol import Protocol, comparable, differences
 from degas_ray.scores.reference import Reference, reference_statistics
-from degas_ray.scores.score import METRICS, Scores, extract, score, score_images
+from degas_ray.scores.score import METRICS, Scores, extract, score
 from degas_ray.scores.second import Second, SecondJudge, SecondProtocol, classifier_of, second_judge
 
 __all__ = [
@@ -36,6 +36,5 @@ __all__ = [
     "open_samples",
     "reference_statistics",
     "score",
-    "score_images",
     "second_judge",
 ]

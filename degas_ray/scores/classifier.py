@@ -99,8 +99,9 @@ def load_classifier(training: Pack, held_out: Pack, cache: Path, on_steps: OnSte
         if found is None:
             network = _trained(training, on_steps)
             found = network.state_dict(), _accuracy(network, held_out)
+            tensors = {name: tensor.contiguous() for name, tensor in found[0].items()}
             with replacing(path) as file:
-                file.write(save(_contiguous(found[0]), {"accuracy": json.dumps(found[1]), "dataset": training.name}))
+                file.write(save(tensors, {"accuracy": json.dumps(found[1]), "dataset": training.name}))
     tensors, accuracy = found
     network = ClassifierNetwork(len(training.classes), training.resolution)
     network.load_state_dict(dict(tensors))
@@ -152,10 +153,6 @@ def _hash(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         digest.update(name.encode() + tensors[name].contiguous().numpy().tobytes())
     return digest.hexdigest()[:HASH_DIGITS]
-
-
-def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], float] | None:

@@ -208,14 +208,6 @@ class Extractor:
             return Features(torch.empty(0, self.dim), torch.empty(0, self.classes))
         return Features(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
-    def embed(self, resized: Tensor) -> Tensor:
-        """Return the features of images that already have the network's size: clean-fid's ``custom_feat_extractor``.
-
-        Args:
-            resized: float ``[N, 3, S, S]`` in [0, 255], S being ``network.size``.
-        """
-        return self._run(resized)[0]
-
     def _chunk(self, images: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         copied = torch.from_numpy(np.array(images, order="C"))  # the original may be read-only or reversed
         planes = copied.to(self.device).permute(0, 3, 1, 2)

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from degas_ray.errors import InputError
 from degas_ray.scores.extractors import Extractor, Features
-from degas_ray.scores.images import Images, ImageSource, image_batches
+from degas_ray.scores.images import Images
 from degas_ray.scores.metrics import between, frechet_distance, inception_score, moments, within
 from degas_ray.scores.protocol import METHOD, Protocol
 from degas_ray.scores.reference import Reference
@@ -145,7 +144,8 @@ def score(
     known = {"bn": "unknown", "checkpoint": "unknown", "resized": "", **(protocol or {})}
     if len(known) > 3:
         raise InputError(f"protocol: got {', '.join(known)}; only bn, checkpoint and resized are not known here")
-    is_mean, is_std = _inception_score(features.logits, splits, seed)
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(features)))
+    is_mean, is_std = inception_score(features.logits[order].softmax(1), splits)
     fake = features.features.to(extractor.device)
     fake_within = within(fake)
     real = reference.features.to(extractor.device)
@@ -178,32 +178,8 @@ def score(
     )
 
 
-def score_images(
-    source: ImageSource,
-    extractor: Extractor,
-    reference: Reference,
-    *,
-    splits: int = 10,
-    seed: int = 0,
-    batch: int = 100,
-    second: SecondJudge | None = None,
-) -> Scores:
-    """Score images that are there already: a pack or its path, a folder of image files, or uint8 ``[N, H, W, 3]``.
-
-    Raises:
-        DataError: A folder without images, or a file that is none.
-        InputError: As for :func:`score`.
-    """
-    return score(image_batches(source, batch), extractor, reference, splits=splits, seed=seed, second=second)
-
-
 def _seen_by(watcher: Watcher | None, batches: Iterable[Images]) -> Iterator[Images]:
     for images in batches:
         if watcher is not None:
             watcher.see(images)
         yield images
-
-
-def _inception_score(logits: Tensor, splits: int, seed: int) -> tuple[float, float]:
-    order = np.random.default_rng(seed).permutation(len(logits))
-    return inception_score(logits[torch.from_numpy(order)].softmax(1), splits)

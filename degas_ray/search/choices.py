@@ -111,14 +111,12 @@ def largest(limit: float | None, width: int, base: int, price: str) -> float:
     Args:
         limit: In multiples of what the residual blocks of CT-GAN's hand-designed generator cost.
     """
-    return math.inf if limit is None else limit * _resnet(width, base, price)
-
-
-def _resnet(width: int, base: int, price: str) -> float:
-    """Return the cost of three blocks: up-conv3, conv3 and an up-conv1 shortcut, with two norms and three biases."""
+    if limit is None:
+        return math.inf
+    # Three blocks: up-conv3, conv3 and an up-conv1 shortcut, with two norms and three biases.
     if price == "parameters":
-        return float(3 * (19 * width**2 + 7 * width))
-    return float(sum((base * 2**stage) ** 2 * (4 * 18 + 1) * width**2 for stage in range(3)))
+        return limit * float(3 * (19 * width**2 + 7 * width))
+    return limit * float(sum((base * 2**stage) ** 2 * (4 * 18 + 1) * width**2 for stage in range(3)))
 
 
 Alphas = Mapping[str, Mapping[str, float]]  # connection -> operation -> raw alpha
@@ -206,23 +204,33 @@ class LimitedSpace:
     slots: tuple[Slot, ...]
     limit: float
 
-    def cost(self, genotype: Genotype) -> float:
-        """Return what a genotype's operations cost."""
-        return sum(slot.prices[option] for slot, option in zip(self.slots, self._choice(genotype), strict=True))
+    def cost(self, network: Genotype | Choice) -> float:
+        """Return what a network's operations cost."""
+        choice = self._choice(network) if isinstance(network, Genotype) else network
+        return sum(slot.prices[option] for slot, option in zip(self.slots, choice, strict=True))
 
     def random(self, seed: int) -> Genotype:
         """Draw a genotype uniformly; where one in a thousand or fewer is small enough, it may be the cheapest."""
         for drawn in islice(self.space.randoms(seed), DRAWS):
             if self.cost(drawn) <= self.limit:
                 return drawn
-        return self._best([[0.0] * len(slot.options) for slot in self.slots])
+        return self.genotype(self.best([[0.0] * len(slot.options) for slot in self.slots]))
 
     def nearest(self, genotype: Genotype) -> Genotype:
         """Return the genotype that shares the most choices with another: that one itself if it is small enough."""
         if self.cost(genotype) <= self.limit:
             return genotype
         chosen = zip(self.slots, self._choice(genotype), strict=True)
-        return self._best([[float(option == own) for option in range(len(slot.options))] for slot, own in chosen])
+        worth = [[float(option == own) for option in range(len(slot.options))] for slot, own in chosen]
+        return self.genotype(self.best(worth))
+
+    def best(self, worth: Sequence[Sequence[float]]) -> Choice:
+        """Return the network whose options are worth most together, given what every option of every slot is worth."""
+        return best_choice(self.slots, worth, self.limit)
+
+    def genotype(self, choice: Choice) -> Genotype:
+        """Return a network as a genotype."""
+        return make_genotype(self.space, self.slots, choice)
 
     def _choice(self, genotype: Genotype) -> Choice:
         maps = {feature_map.name: feature_map for feature_map in genotype.maps}
@@ -233,15 +241,12 @@ class LimitedSpace:
             chosen.append(slot.options.index(way))
         return tuple(chosen)
 
-    def _best(self, worth: list[list[float]]) -> Genotype:
-        return make_genotype(self.space, self.slots, best_choice(self.slots, worth, self.limit))
 
-
-def limited_space(config: SearchConfig) -> LimitedSpace:
-    """Return the networks that a search may find."""
+def limited_space(config: SearchConfig, base: int = SIDE) -> LimitedSpace:
+    """Return the networks that a search may find, priced for a first map of ``base`` x ``base``."""
     space = Space(config.n, config.normal_ops, config.upsample_ops)
-    slots = make_slots(space, config.width, SIDE, config.cost)
-    return LimitedSpace(space, slots, largest(config.cost_limit, config.width, SIDE, config.cost))
+    slots = make_slots(space, config.width, base, config.cost)
+    return LimitedSpace(space, slots, largest(config.cost_limit, config.width, base, config.cost))
 
 
 def unlearnt(config: SearchConfig, pruning: PruneConfig) -> Callable[[int], Genotype]:

@@ -19,9 +19,9 @@ from degas_ray.config import PruneConfig, SearchConfig
 from degas_ray.data import Pack
 from degas_ray.errors import DivergedError
 from degas_ray.loop import Progress
-from degas_ray.search.choices import Choice, best_choice, decidedness, largest, make_genotype, make_slots, softmax
+from degas_ray.search.choices import Choice, LimitedSpace, decidedness, limited_space, softmax
 from degas_ray.search.result import SearchResult, require_same, search_identity, verdict
-from degas_ray.space import NONE, Genotype, Space
+from degas_ray.space import NONE, Genotype
 
 Array = NDArray[np.float64]
 # Variances of what an option is worth, of networks whose worth varies by 1 (a network is some ten options): what its
@@ -34,32 +34,19 @@ TRIES = 1000  # for a random network that is not too large
 
 
 class PathModel:
-    """What is known of a space's networks, and which to try next.
+    """What is known of a space's networks, and which to try next."""
 
-    Args:
-        base: Side of the first map.
-        price: What is limited: ``parameters`` or ``macs``.
-        limit: Most that a network may cost, in multiples of what the residual blocks of CT-GAN's hand-designed
-            generator cost at the same width; ``None`` for no limit.
-    """
-
-    def __init__(self, space: Space, *, width: int, base: int, price: str, limit: float | None) -> None:
-        self.space = space
-        self.slots = make_slots(space, width, base, price)
-        self._limit = largest(limit, width, base, price)
+    def __init__(self, limited: LimitedSpace) -> None:
+        self.limited, self.space, self.slots = limited, limited.space, limited.slots
         self._starts = np.cumsum([0, *(len(slot.options) for slot in self.slots)])
         self._prior_precision = np.linalg.inv(self.prior())
-        self.tried: list[tuple[Choice, float]] = []
-
-    def observe(self, choice: Choice, distance: float) -> None:
-        """Take note of how far a network's samples are from the real images; smaller is better."""
-        self.tried.append((choice, distance))
+        self.tried: list[tuple[Choice, float]] = []  # with the distance of its samples from the real images
 
     def random(self, draw: np.random.Generator) -> Choice:
         """Draw a network uniformly from those that are not too large."""
         for _ in range(TRIES):
             choice = tuple(int(draw.integers(len(slot.options))) for slot in self.slots)
-            if self.cost(choice) <= self._limit:
+            if self.limited.cost(choice) <= self.limited.limit:
                 return choice
         return self._best(np.zeros(self._starts[-1]))
 
@@ -71,10 +58,6 @@ class PathModel:
     def best(self) -> Choice:
         """Return the network that is best under the posterior's mean."""
         return self._best(self.posterior()[0])
-
-    def cost(self, choice: Choice) -> float:
-        """Return what a network's operations cost."""
-        return sum(slot.prices[option] for slot, option in zip(self.slots, choice, strict=True))
 
     def prior(self) -> Array:
         """Return the covariance [P + 1, P + 1] at first: of what the options are worth, and of the level."""
@@ -122,13 +105,8 @@ class PathModel:
                     found[option[0]][option[1]] = float(value)
         return {c.name: {op: found[c.name][op] for op in self.space.operations(c)} for c in self.space.connections}
 
-    def genotype(self, choice: Choice) -> Genotype:
-        """Return a network as a genotype."""
-        return make_genotype(self.space, self.slots, choice)
-
     def _best(self, worth: Array) -> Choice:
-        """Return the network whose options are worth most together, of those that are not too large."""
-        return best_choice(self.slots, [part.tolist() for part in np.split(worth, self._starts[1:-1])], self._limit)
+        return self.limited.best([part.tolist() for part in np.split(worth, self._starts[1:-1])])
 
 
 Try = Callable[[Genotype, int], float]
@@ -149,10 +127,7 @@ class SampledSearcher:
     def __init__(self, config: SearchConfig, pack: Pack, seed: int, pruning: PruneConfig, attempt: Try) -> None:
         self.config, self.seed, self.attempt = config, seed, attempt
         self.steps, self.step = config.networks, 0
-        space = Space(config.n, config.normal_ops, config.upsample_ops)
-        self.model = PathModel(
-            space, width=config.width, base=pack.resolution // 8, price=config.cost, limit=config.cost_limit
-        )
+        self.model = PathModel(limited_space(config, pack.resolution // 8))
         self.history: list[dict[str, Any]] = []
         self.metrics: dict[str, float] = {}
         self._identity = search_identity(config, pruning, pack, seed)
@@ -161,8 +136,8 @@ class SampledSearcher:
         """Try one network."""
         choice = self._proposal()
         again = sum(tried == choice for tried, _ in self.model.tried)
-        distance = self.attempt(self.model.genotype(choice), self.seed + again)
-        self.model.observe(choice, distance if math.isfinite(distance) else math.inf)
+        distance = self.attempt(self.model.limited.genotype(choice), self.seed + again)
+        self.model.tried.append((choice, distance if math.isfinite(distance) else math.inf))
         self.step += 1
 
     def report(self, *, record: bool) -> None:
@@ -186,7 +161,7 @@ class SampledSearcher:
 
     def genotype(self) -> Genotype:
         """Return the best network by what is known now."""
-        return self.model.genotype(self.model.best())
+        return self.model.limited.genotype(self.model.best())
 
     def progress(self) -> Progress:
         """Return where the loop stands."""

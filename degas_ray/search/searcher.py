@@ -14,13 +14,13 @@ from degas_ray.data import Batches, Pack
 from degas_ray.errors import DivergedError, InputError, Interrupted
 from degas_ray.loop import OnProgress, Progress, ShouldStop, keep_memory, log_every, pick_device
 from degas_ray.precision import fixed
-from degas_ray.search.choices import Alphas, decidedness, largest, make_slots, prune, softmax
+from degas_ray.search.choices import Alphas, decidedness, limited_space, prune, softmax
 from degas_ray.search.glo import project, reconstruction_loss, start_latents
 from degas_ray.search.result import SearchResult, build_optimizer, require_same, search_identity, verdict
 from degas_ray.search.sampled import SampledSearcher, Try
 from degas_ray.search.supernet import Supernet, accelerate
 from degas_ray.space import Genotype, Space
-from degas_ray.space.operations import NONE, operation_macs, operation_parameters
+from degas_ray.space.operations import operation_macs
 
 EPSILON = 0.01  # DARTS's length of the finite difference, over the norm of the gradient
 
@@ -56,7 +56,14 @@ def search(
         DivergedError: When the loss becomes non-finite, with the step.
         Interrupted: When ``should_stop`` said so.
     """
-    loop = _loop(config, pack, seed, pruning or PruneConfig(), attempt)
+    pruning = pruning or PruneConfig()
+    loop: Searcher | SampledSearcher
+    if config.paths == "mixed":
+        loop = Searcher(config, pack, seed, pruning)
+    elif attempt is not None:
+        loop = SampledSearcher(config, pack, seed, pruning, attempt)
+    else:
+        raise InputError("search.paths = sampled tries networks: give search() an attempt, or set search.paths=mixed")
     if resume is not None:
         loop.restore(resume)
     every = log_every(loop.steps)
@@ -70,16 +77,6 @@ def search(
         if stop and loop.step < loop.steps:
             raise Interrupted(f"the search was stopped at step {loop.step} of {loop.steps}")
     return loop.result()
-
-
-def _loop(
-    config: SearchConfig, pack: Pack, seed: int, pruning: PruneConfig, attempt: Try | None
-) -> "Searcher | SampledSearcher":
-    if config.paths == "mixed":
-        return Searcher(config, pack, seed, pruning)
-    if attempt is None:
-        raise InputError("search.paths = sampled tries networks: give search() an attempt, or set search.paths=mixed")
-    return SampledSearcher(config, pack, seed, pruning, attempt)
 
 
 class Searcher:
@@ -118,8 +115,7 @@ class Searcher:
             self.alphas, config.alpha_lr, betas=config.alpha_betas, weight_decay=config.alpha_weight_decay
         )
         self.costs = _costs(self.space, config, self.supernet.base, self.device)
-        self.slots = make_slots(self.space, config.width, self.supernet.base, config.cost)
-        self.limit = largest(config.cost_limit, config.width, self.supernet.base, config.cost)
+        self.limited = limited_space(config, self.supernet.base)
         self.losses = torch.zeros(2, device=self.device)  # of weights and alphas, summed since the last report
         self.counted = 0
         self.history: list[dict[str, Any]] = []
@@ -229,15 +225,13 @@ class Searcher:
 
     def prune(self, alphas: Alphas) -> Genotype:
         """Return the genotype of ``alphas``, as small as it may be."""
-        return prune(alphas, self.space, self.pruning.compare, self.slots, self.limit)
+        return prune(alphas, self.space, self.pruning.compare, self.limited.slots, self.limited.limit)
 
     def raw_alphas(self) -> dict[str, dict[str, float]]:
         """Return alphas by connection and operation."""
+        values = {name: alpha.tolist() for name, alpha in self.supernet.alphas.items()}
         return {
-            connection.name: dict(
-                zip(self.space.operations(connection), self.supernet.alphas[connection.name].tolist(), strict=True)
-            )
-            for connection in self.space.connections
+            c.name: dict(zip(self.space.operations(c), values[c.name], strict=True)) for c in self.space.connections
         }
 
     def report(self, *, record: bool) -> None:
@@ -256,14 +250,8 @@ class Searcher:
         decided = decidedness(alphas, genotype)
         self.metrics = {"loss": weight_loss, "alpha_loss": alpha_loss, **decided}
         if record:
-            self.history.append(
-                {
-                    "step": self.step,
-                    **self.metrics,
-                    "genotype": str(genotype),
-                    "alphas": {name: softmax(row) for name, row in alphas.items()},
-                }
-            )
+            weights = {name: softmax(row) for name, row in alphas.items()}
+            self.history.append({"step": self.step, **self.metrics, "genotype": str(genotype), "alphas": weights})
             self.losses.zero_()
             self.counted = 0
 
@@ -332,24 +320,12 @@ def _halves(count: int, config: SearchConfig, seed: int) -> tuple[np.ndarray[Any
 
 def _costs(space: Space, config: SearchConfig, base: int, device: torch.device) -> list[Tensor]:
     """Return the cost of every connection's operations, in the order of its alphas."""
-    sizes = {"U0": base}
-    costs = []
+    sizes, costs = {"U0": base}, []
     for connection in space.connections:
-        size = sizes[connection.source]
-        sizes[connection.target] = size * connection.stride
-        costs.append(
-            torch.tensor(
-                [_cost(op, config, connection.stride, size) for op in space.operations(connection)],
-                dtype=torch.float32,
-                device=device,
-            )
-        )
+        size, stride = sizes[connection.source], connection.stride
+        sizes[connection.target] = size * stride
+        # An operation has as many weights, normalisation left out, as multiply-adds on a map of one pixel.
+        place = (stride, size) if config.cost == "macs" else (1, 1)
+        row = [operation_macs(op, config.width, *place) for op in space.operations(connection)]
+        costs.append(torch.tensor(row, dtype=torch.float32, device=device))
     return costs
-
-
-def _cost(op: str, config: SearchConfig, stride: int, size: int) -> int:
-    if op == NONE:
-        return 0
-    if config.cost == "parameters":
-        return operation_parameters(op, config.width)
-    return operation_macs(op, config.width, stride, size)

@@ -65,11 +65,7 @@ class Supernet(nn.Module):
 
     def op_weights(self) -> dict[str, dict[str, Tensor]]:
         """Return softmax(alpha) of every connection by operation, ``none`` left out."""
-        found = {}
-        for connection in self.space.connections:
-            names = self.space.operations(connection)
-            found[connection.name] = op_weights(self.alphas[connection.name], names)
-        return found
+        return {c.name: op_weights(self.alphas[c.name], self.space.operations(c)) for c in self.space.connections}
 
     def candidates(self, connection: Connection) -> MixedOp:
         """Return the modules that compete on ``connection``, by name."""

@@ -190,8 +190,3 @@ def operation_macs(name: str, channels: int, stride: int, size: int) -> int:
     if name.startswith(("sep", "dil")):
         return pixels * (channels * kernel**2 + dense) * (2 if name.startswith("sep") else 1)
     return 0
-
-
-def operation_parameters(name: str, channels: int) -> int:
-    """Return the weights of one operation, normalisation left out."""
-    return operation_macs(name, channels, 1, 1)

@@ -106,7 +106,7 @@ def test_images_may_be_read_only_and_stay_as_they_are(extractor: Extractor, recw
 def test_embed_takes_images_of_its_own_size(extractor: Extractor) -> None:
     images = noise(2)
     resized = resize(torch.tensor(images).permute(0, 3, 1, 2), extractor.network.size)
-    torch.testing.assert_close(extractor.embed(resized), extractor(images).features, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(extractor._run(resized)[0], extractor(images).features, rtol=1e-4, atol=1e-4)
 
 
 def test_its_network_is_frozen_and_torch_is_left_alone(extractor: Extractor) -> None:

@@ -21,12 +21,12 @@ from degas_ray.scores import (
     Scores,
     extractors,
     frechet_distance,
+    image_batches,
     load_extractor,
     moments,
     protocol,
     reference_statistics,
     score,
-    score_images,
 )
 from degas_ray.scores.extractors import WeightsFile
 from degas_ray.scores.networks import Network
@@ -77,7 +77,7 @@ def two_folders(folder: Path, count: int) -> tuple[Path, Path]:
 
 
 def scored(fake: Path, real: Path, extractor: Extractor, cache: Path) -> Scores:
-    return score_images(fake, extractor, reference_statistics(real, extractor, cache=cache))
+    return score(image_batches(fake), extractor, reference_statistics(real, extractor, cache=cache))
 
 
 def test_folders_score_as_in_clean_fid_with_its_own_inception_wrapper(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_scores_do_not_depend_on_how_images_are_batched(tmp_path: Path) -> None:
 
 def test_the_real_images_against_themselves(tmp_path: Path) -> None:
     extractor, images = tiny_extractor(), noise(60)
-    got = score_images(images, extractor, reference_statistics(images, extractor, cache=tmp_path))
+    got = score(image_batches(images), extractor, reference_statistics(images, extractor, cache=tmp_path))
     assert got.fid == pytest.approx(0, abs=1e-6)
     assert (got.precision, got.recall, got.coverage) == (1, 1, 1)
     assert got.kid < 0  # unbiased only for independent samples: these share every image

@@ -11,6 +11,7 @@ from sklearn.linear_model import Ridge
 
 from degas_ray.config import TrainConfig
 from degas_ray.gan import build_generator, count_sizes
+from degas_ray.search.choices import LimitedSpace, largest, make_slots
 from degas_ray.search.sampled import NOISE, PathModel
 from degas_ray.space import Space
 
@@ -18,7 +19,8 @@ SMALL = Space(1, ("conv_3x3", "skip_connect"), ("deconv_4x4", "up_conv_3x3"))
 
 
 def model(space: Space = SMALL, price: str = "parameters", limit: float | None = None, width: int = 8) -> PathModel:
-    return PathModel(space, width=width, base=4, price=price, limit=limit)
+    limited = LimitedSpace(space, make_slots(space, width, 4, price), largest(limit, width, 4, price))
+    return PathModel(limited)
 
 
 def everything(known: PathModel) -> list[tuple[int, ...]]:
@@ -27,7 +29,7 @@ def everything(known: PathModel) -> list[tuple[int, ...]]:
 
 def test_there_are_as_many_choices_as_the_space_counts() -> None:
     known = model()
-    found = {str(known.genotype(choice)) for choice in everything(known)}
+    found = {str(known.limited.genotype(choice)) for choice in everything(known)}
     assert len(found) == len(everything(known)) == SMALL.discrete_size()
 
 
@@ -37,12 +39,12 @@ def test_prices_are_those_of_the_built_generators(price: str) -> None:
     which = 0 if price == "parameters" else 1
     draw = np.random.default_rng(0)
     chosen = [tuple(int(draw.integers(len(slot.options))) for slot in known.slots) for _ in range(20)]
-    sizes = [count_sizes(build_generator(known.genotype(choice), config, 32))[which] for choice in chosen]
-    costs = [known.cost(choice) for choice in chosen]
+    sizes = [count_sizes(build_generator(known.limited.genotype(choice), config, 32))[which] for choice in chosen]
+    costs = [known.limited.cost(choice) for choice in chosen]
     fixed = sizes[0] - costs[0]  # the first layer and the last, which all have
     assert [size - cost for size, cost in zip(sizes, costs, strict=True)] == pytest.approx([fixed] * len(sizes))
     # The limit is the hand-designed generator's, which has the same first and last layers.
-    assert known._limit + fixed == count_sizes(build_generator("resnet", config, 32))[which]
+    assert known.limited.limit + fixed == count_sizes(build_generator("resnet", config, 32))[which]
 
 
 @settings(max_examples=25, deadline=None)
@@ -55,17 +57,17 @@ def test_the_best_under_a_limit_is_what_trying_all_of_them_finds(seed: int, limi
     def value(choice: tuple[int, ...]) -> float:
         return float(worth[starts + np.asarray(choice)].sum())
 
-    allowed = [choice for choice in everything(known) if known.cost(choice) <= known._limit]
+    allowed = [choice for choice in everything(known) if known.limited.cost(choice) <= known.limited.limit]
     if allowed:
         assert value(known._best(worth)) == pytest.approx(max(map(value, allowed)))
     else:  # then the cheapest
-        assert known.cost(known._best(worth)) == min(map(known.cost, everything(known)))
+        assert known.limited.cost(known._best(worth)) == min(map(known.limited.cost, everything(known)))
 
 
 def test_random_networks_keep_to_the_limit() -> None:
     known = model(Space(1), limit=0.5)
-    costs = [known.cost(known.random(np.random.default_rng(seed))) for seed in range(50)]
-    assert max(costs) <= known._limit
+    costs = [known.limited.cost(known.random(np.random.default_rng(seed))) for seed in range(50)]
+    assert max(costs) <= known.limited.limit
     assert len(set(costs)) > 25
 
 
@@ -73,7 +75,7 @@ def test_the_posterior_is_ridge_regression_on_normal_scores() -> None:
     """In the coordinates in which the prior is the same in all directions."""
     known, draw = model(), np.random.default_rng(1)
     for distance in (5.0, 1.0, 3.0, 2.0, 900.0):
-        known.observe(known.random(draw), distance)
+        known.tried.append((known.random(draw), distance))
     x = np.zeros((5, 1 + sum(len(slot.options) for slot in known.slots)))
     x[:, -1] = 1
     for row, (choice, _) in zip(x, known.tried, strict=True):
@@ -130,5 +132,5 @@ def test_it_finds_a_planted_network_among_millions() -> None:
     drawn = [value(known.random(draw)) for _ in range(5000)]
     for number in range(60):
         choice = known.random(draw) if number < 20 else known.propose(draw)
-        known.observe(choice, -value(choice) + draw.normal() * float(np.std(drawn)) / 3)
+        known.tried.append((choice, -value(choice) + draw.normal() * float(np.std(drawn)) / 3))
     assert value(known.best()) > np.quantile(drawn, 0.995)

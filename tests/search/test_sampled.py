@@ -102,8 +102,8 @@ def test_the_limit_holds_for_what_is_tried_and_what_is_found(tiny_pack):
     loop = SampledSearcher(config, tiny_pack, 0, PruneConfig(), length)
     while loop.step < loop.steps:
         loop.advance()
-        sizes.append(loop.model.cost(loop.model.tried[-1][0]))
-    assert max([*sizes, loop.model.cost(loop.model.best())]) <= 0.6 * (3 * (19 * 2**2 + 7 * 2))
+        sizes.append(loop.model.limited.cost(loop.model.tried[-1][0]))
+    assert max([*sizes, loop.model.limited.cost(loop.model.best())]) <= 0.6 * (3 * (19 * 2**2 + 7 * 2))
 
 
 def test_without_an_attempt_it_says_what_to_do(tiny_pack):
