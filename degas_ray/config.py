@@ -21,7 +21,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
-Betas = tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+Betas = tuple[BelowOne, BelowOne]
 Precision = Literal["auto", "float32", "bf16"]
 _PRECISION_HELP = "float32, bf16, or auto: bf16 where this machine is faster in it"
 LATENT_RESOLUTION = 32  # for which the paper names the length of a latent vector
@@ -40,7 +41,11 @@ _REPR.maxstring = _REPR.maxother = SHOWN
 _REPR.maxlevel = 2
 
 
-# Extra of a field that changes where, how fast or how often something is done, but not what comes out.
+def _setting(default: Any, description: str, *, free: bool = False) -> Any:
+    """Return a field; a ``free`` one changes where, how fast or how often something is done, but no result."""
+    return Field(default, description=description, json_schema_extra=UNCHANGED if free else None)
+
+
 UNCHANGED: dict[str, Any] = {"affects_result": False}
 
 
@@ -53,66 +58,53 @@ class Section(BaseModel):
 class SearchConfig(Section):
     """The GLO-DARTS search (paper 3.2; defaults adapted to a short search, see docs/method.md)."""
 
-    n: Annotated[int, Field(ge=1, le=3)] = Field(1, description="normal feature maps between up-sampled ones")
-    normal_ops: tuple[str, ...] = Field(NORMAL_OPS, description="candidate operations that keep the size of a map")
-    upsample_ops: tuple[str, ...] = Field(UPSAMPLE_OPS, description="candidate operations that enlarge a map")
-    width: Count = Field(16, description="channels of every feature map during the search")
-    latent_dim: Count = Field(64, description="length of a latent vector during the search")
-    epochs: Positive = Field(50, description="passes over the images that train the weights; ignored if steps is set")
-    steps: Count | None = Field(
-        300, description="steps on the weights, and as many on the alphas; null: as many as epochs takes"
+    n: Annotated[int, Field(ge=1, le=3)] = _setting(1, "normal feature maps between up-sampled ones")
+    normal_ops: tuple[str, ...] = _setting(NORMAL_OPS, "candidate operations that keep the size of a map")
+    upsample_ops: tuple[str, ...] = _setting(UPSAMPLE_OPS, "candidate operations that enlarge a map")
+    width: Count = _setting(16, "channels of every feature map during the search")
+    latent_dim: Count = _setting(64, "length of a latent vector during the search")
+    epochs: Positive = _setting(50, "passes over the images that train the weights; ignored if steps is set")
+    steps: Count | None = _setting(300, "weight steps, and as many alpha steps; null: computed from epochs")
+    paths: Literal["mixed", "sampled"] = _setting(
+        "mixed", "mixed: one network of all operations (paper); sampled: single networks, each trained briefly"
     )
-    paths: Literal["mixed", "sampled"] = Field(
-        "mixed",
-        description="mixed: one network of all operations (paper); sampled: single networks, each trained briefly",
-    )
-    networks: Count = Field(24, description="sampled: number of networks that are trained")
-    try_steps: Count = Field(300, description="sampled: generator steps of a network's short adversarial training")
-    samples: Annotated[int, Field(ge=6)] = Field(
-        500, description="sampled: generated images that each network is scored on"
-    )
-    batch: Count = Field(32, description="images of a weight step, and of an alpha step (paper: 64)")
-    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="optimiser of the weights (paper: sgd)")
-    lr: Positive = Field(0.1, description="learning rate of the weights (paper: 0.3 CIFAR-10, 0.03 STL-10 and CelebA)")
-    lr_min: NonNegative = Field(0.001, description="learning rate at the end of the cosine schedule")
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    networks: Count = _setting(24, "sampled: number of networks that are trained")
+    try_steps: Count = _setting(300, "sampled: generator steps of a network's short adversarial training")
+    samples: Annotated[int, Field(ge=6)] = _setting(500, "sampled: generated images that each network is scored on")
+    batch: Count = _setting(32, "images of a weight step, and of an alpha step (paper: 64)")
+    optimizer: Literal["sgd", "adamw"] = _setting("sgd", "optimiser of the weights (paper: sgd)")
+    lr: Positive = _setting(0.1, "learning rate of the weights (paper: 0.3 CIFAR-10, 0.03 STL-10 and CelebA)")
+    lr_min: NonNegative = _setting(0.001, "learning rate at the end of the cosine schedule")
+    momentum: BelowOne = 0.9
     weight_decay: NonNegative = 3e-4
-    clip: Positive = Field(5.0, description="maximum gradient norm of the weights")
-    latent_lr: Positive = Field(1.0, description="SGD rate of the latents, for the loss summed over images")
-    latent_start: Literal["pca", "gaussian"] = Field("pca", description="initial latents, inside the unit ball")
-    lap1_share: Fraction = Field(0.5, description="Lap1's share of the loss; the rest is the squared error")
-    lap1_levels: Literal["paper", "inverse"] = Field("paper", description="weight of level j: 2^(2j) or 2^(-2j)")
-    alpha_lr: Positive = Field(0.05, description="Adam rate of the alphas (paper: 3e-4, for 19,550 steps)")
-    alpha_weight_decay: NonNegative = Field(0.0, description="Adam L2 of the alphas (paper: 1e-3)")
+    clip: Positive = _setting(5.0, "maximum gradient norm of the weights")
+    latent_lr: Positive = _setting(1.0, "SGD rate of the latents, for the loss summed over images")
+    latent_start: Literal["pca", "gaussian"] = _setting("pca", "initial latents, inside the unit ball")
+    lap1_share: Fraction = _setting(0.5, "Lap1's share of the loss; the rest is the squared error")
+    lap1_levels: Literal["paper", "inverse"] = _setting("paper", "weight of level j: 2^(2j) or 2^(-2j)")
+    alpha_lr: Positive = _setting(0.05, "Adam rate of the alphas (paper: 3e-4, for 19,550 steps)")
+    alpha_weight_decay: NonNegative = _setting(0.0, "Adam L2 of the alphas (paper: 1e-3)")
     alpha_betas: Betas = (0.5, 0.999)
-    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.2, description="share of the steps before the alphas are trained"
+    warmup: BelowOne = _setting(0.2, "share of the steps before the alphas are trained")
+    cost_penalty: NonNegative = _setting(0.0, "mixed: weight of the expected cost under softmax(alpha)")
+    cost: Literal["macs", "parameters"] = _setting("macs", "what the cost of an operation counts")
+    cost_limit: Positive | None = _setting(
+        None, "upper bound on the genotype's cost, as a multiple of the blocks of CT-GAN's ResNet"
     )
-    cost_penalty: NonNegative = Field(0.0, description="mixed: weight of the expected cost under softmax(alpha)")
-    cost: Literal["macs", "parameters"] = Field("macs", description="what the cost of an operation counts")
-    cost_limit: Positive | None = Field(
-        None, description="upper bound on the genotype's cost, as a multiple of the blocks of CT-GAN's ResNet"
+    entropy_penalty: NonNegative = _setting(0.3, "weight of the alphas' final entropy; makes them decide")
+    arch_data: Literal["split", "same"] = _setting(
+        "split", "split: alphas have their own half of the images; same: all"
     )
-    entropy_penalty: NonNegative = Field(
-        0.3, description="weight of the alphas' entropy at the end of the search; makes them decide"
+    order: Literal["first", "second"] = _setting("first", "second: DARTS's unrolled step")
+    mixed: Literal["merged", "plain"] = _setting(
+        "merged", "merged: one convolution computes many operations; plain: one by one", free=True
     )
-    arch_data: Literal["split", "same"] = Field(
-        "split", description="split: alphas are trained on their own half of the images; same: on all"
+    compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_off)] = _setting(
+        "auto", "whether torch.compile is used for the step", free=True
     )
-    order: Literal["first", "second"] = Field("first", description="second: DARTS's unrolled step")
-    mixed: Literal["merged", "plain"] = Field(
-        "merged",
-        description="merged: one convolution computes many operations; plain: one by one",
-        json_schema_extra=UNCHANGED,
-    )
-    compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_off)] = Field(
-        "auto", description="whether torch.compile is used for the step", json_schema_extra=UNCHANGED
-    )
-    checkpoint_seconds: Positive = Field(
-        20.0, description="minimum seconds between checkpoints", json_schema_extra=UNCHANGED
-    )
-    precision: Precision = Field("float32", description=_PRECISION_HELP)
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N", json_schema_extra=UNCHANGED)
+    checkpoint_seconds: Positive = _setting(20.0, "minimum seconds between checkpoints", free=True)
+    precision: Precision = _setting("float32", _PRECISION_HELP)
+    device: str = _setting("auto", "auto, cpu, cuda or cuda:N", free=True)
 
     @model_validator(mode="after")
     def _ops(self) -> "SearchConfig":
@@ -129,11 +121,11 @@ class SearchConfig(Section):
 class PruneConfig(Section):
     """Alphas to a genotype (paper 3.2, pruning phase)."""
 
-    compare: Literal["alpha", "weight"] = Field(
-        "alpha", description="what is compared across connections: raw alphas, or softmax weights"
+    compare: Literal["alpha", "weight"] = _setting(
+        "alpha", "compared across connections: raw alphas or softmax weights"
     )
-    pick: Literal["last", "best-margin"] = Field(
-        "last", description="which report's genotype is kept: the last one, or the one with the largest margin"
+    pick: Literal["last", "best-margin"] = _setting(
+        "last", "which report's genotype is kept: the last one, or the one with the largest margin"
     )
 
 
@@ -141,60 +133,42 @@ class TrainConfig(Section):
     """Adversarial training of one generator; ``proxy`` (short, a judge) and ``full`` (the result) are two of these."""
 
     framework: Literal["ctgan", "wgan-gp", "sngan", "cagan", "r3gan"] = "ctgan"
-    supervised: bool = Field(False, description="conditional BN and an auxiliary classifier; needs labels")
-    width: Count = Field(32, description="channels of the generator")
-    critic_width: Count = Field(32, description="channels of the critic")
-    latent_dim: Count = Field(64, description="length of z ~ N(0, I)")
-    scale_latent: bool = Field(False, description="latent_dim is for 32x32; scale it by the resolution (48x48: 1.5)")
-    steps: Count = Field(200, description="generator steps")
-    critic_steps: Count = Field(2, description="critic steps before each generator step (paper: 5)")
-    batch: Count = Field(32, description="real images in a critic step")
-    generator_batch: Count = Field(64, description="samples in a generator step")
-    lr: Positive = Field(1e-3, description="Adam rate of the generator (paper: 2e-4)")
-    critic_lr: Positive = Field(1e-3, description="Adam rate of the critic (paper: 2e-4)")
+    supervised: bool = _setting(False, "conditional BN and an auxiliary classifier; needs labels")
+    width: Count = _setting(32, "channels of the generator")
+    critic_width: Count = _setting(32, "channels of the critic")
+    latent_dim: Count = _setting(64, "length of z ~ N(0, I)")
+    scale_latent: bool = _setting(False, "latent_dim is for 32x32; scale it by the resolution (48x48: 1.5)")
+    steps: Count = _setting(200, "generator steps")
+    critic_steps: Count = _setting(2, "critic steps before each generator step (paper: 5)")
+    batch: Count = _setting(32, "real images in a critic step")
+    generator_batch: Count = _setting(64, "samples in a generator step")
+    lr: Positive = _setting(1e-3, "Adam rate of the generator (paper: 2e-4)")
+    critic_lr: Positive = _setting(1e-3, "Adam rate of the critic (paper: 2e-4)")
     betas: Betas = (0.0, 0.9)
-    beta2_end: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None, description="Adam's beta2 at the end of the schedule; null: unchanged"
+    beta2_end: BelowOne | None = _setting(None, "Adam's beta2 at the end of the schedule; null: unchanged")
+    decay: Literal["linear", "cosine", "none"] = _setting("linear", "schedule of every setting that has an end value")
+    decay_to: Fraction = _setting(0.0, "learning rates at the end of the schedule, as a share of lr and critic_lr")
+    gradient_penalty: NonNegative = _setting(10.0, "weight of the gradient penalty (ctgan, wgan-gp, cagan)")
+    gamma: NonNegative = _setting(1.0, "weight of the squared gradients on real and generated images (r3gan)")
+    gamma_end: NonNegative | None = _setting(None, "gamma at the end of the schedule; null: unchanged")
+    penalty: Literal["exact", "approximate"] = _setting("exact", "r3gan: exact gradients, or finite differences")
+    consistency: NonNegative = _setting(2.0, "weight of the consistency term CT (ctgan, cagan)")
+    consistency_features: NonNegative = _setting(0.1, "weight of the features' distance in CT")
+    consistency_margin: NonNegative = _setting(0.0, "M of CT: the distance that costs nothing")
+    critics: Count = _setting(2, "number of dropout critics that are made consistent (cagan)")
+    auxiliary_critic: NonNegative = _setting(1.0, "weight of the classifier loss on real images")
+    auxiliary_generator: NonNegative = _setting(0.1, "weight of the classifier loss on generated images")
+    label_rate: Positive = _setting(1.0, "learning rate of the class scales and shifts, as a multiple of lr")
+    ema: BelowOne = _setting(0.0, "decay of the averaged generator weights; 0: no average")
+    clip: NonNegative = _setting(0.0, "maximum gradient norm; 0: no limit")
+    precision: Precision = _setting("float32", _PRECISION_HELP)
+    compile: Annotated[Literal["on", "off"], BeforeValidator(_on_off)] = _setting(
+        "off", "whether torch.compile and CUDA graphs are used on a GPU", free=True
     )
-    decay: Literal["linear", "cosine", "none"] = Field(
-        "linear", description="schedule of every setting that has an end value"
-    )
-    decay_to: Fraction = Field(
-        0.0, description="learning rates at the end of the schedule, as a share of lr and critic_lr"
-    )
-    gradient_penalty: NonNegative = Field(10.0, description="weight of the gradient penalty (ctgan, wgan-gp, cagan)")
-    gamma: NonNegative = Field(1.0, description="weight of the squared gradients on real and generated images (r3gan)")
-    gamma_end: NonNegative | None = Field(None, description="gamma at the end of the schedule; null: unchanged")
-    penalty: Literal["exact", "approximate"] = Field(
-        "exact", description="r3gan: exact gradients, or finite differences"
-    )
-    consistency: NonNegative = Field(2.0, description="weight of the consistency term CT (ctgan, cagan)")
-    consistency_features: NonNegative = Field(0.1, description="weight of the features' distance in CT")
-    consistency_margin: NonNegative = Field(0.0, description="M of CT: the distance that costs nothing")
-    critics: Count = Field(2, description="number of dropout critics that are made consistent (cagan)")
-    auxiliary_critic: NonNegative = Field(1.0, description="weight of the classifier loss on real images")
-    auxiliary_generator: NonNegative = Field(0.1, description="weight of the classifier loss on generated images")
-    label_rate: Positive = Field(
-        1.0, description="learning rate of conditional BN's class scales and shifts, as a multiple of lr"
-    )
-    ema: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="decay of the averaged generator weights; 0: no average"
-    )
-    clip: NonNegative = Field(0.0, description="maximum gradient norm; 0: no limit")
-    precision: Precision = Field("float32", description=_PRECISION_HELP)
-    compile: Annotated[Literal["on", "off"], BeforeValidator(_on_off)] = Field(
-        "off", description="whether torch.compile and CUDA graphs are used on a GPU", json_schema_extra=UNCHANGED
-    )
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N", json_schema_extra=UNCHANGED)
-    milestones: tuple[Fraction, ...] = Field(
-        (), description="shares of the steps at which the generator is scored", json_schema_extra=UNCHANGED
-    )
-    checkpoint_seconds: Positive = Field(
-        20.0, description="minimum seconds between checkpoints", json_schema_extra=UNCHANGED
-    )
-    checkpoint_quota: Count | None = Field(
-        None, description="maximum bytes of a run's checkpoints", json_schema_extra=UNCHANGED
-    )
+    device: str = _setting("auto", "auto, cpu, cuda or cuda:N", free=True)
+    milestones: tuple[Fraction, ...] = _setting((), "shares of the steps at which the generator is scored", free=True)
+    checkpoint_seconds: Positive = _setting(20.0, "minimum seconds between checkpoints", free=True)
+    checkpoint_quota: Count | None = _setting(None, "maximum bytes of a run's checkpoints", free=True)
 
     @model_validator(mode="after")
     def _ends(self) -> "TrainConfig":
@@ -215,29 +189,25 @@ class ScoresConfig(Section):
     """What is measured, on how many samples, with which network (paper 4; docs/method.md)."""
 
     extractor: Literal["inception", "efficientnet-lite0"] = "efficientnet-lite0"
-    resizer: Literal["clean", "legacy"] = Field(
-        "clean", description="clean-fid's, or inception's own in TensorFlow's graph, which published FIDs have"
+    resizer: Literal["clean", "legacy"] = _setting(
+        "clean", "clean-fid's, or inception's own in TensorFlow's graph, which published FIDs have"
     )
-    weights: Path | None = Field(
-        None, description="file of the extractor's weights, if it is not in the cache", json_schema_extra=UNCHANGED
-    )
-    samples: Annotated[int, Field(ge=2)] = Field(1000, description="generated images")
-    real: Annotated[int, Field(ge=2)] | None = Field(1000, description="real images; null: as many as the samples")
-    splits: Count = Field(10, description="splits of the inception score")
-    batch: Annotated[int, Field(ge=2)] = Field(
-        100, description="samples in a forward pass, over which batch-statistics BN normalises"
-    )
-    bn: Literal["batch", "running"] = Field("batch", description="BN statistics while sampling")
-    precision: Precision = Field(
-        "float32", description="precision of the extractor; scores of different precision are not ranked together"
+    weights: Path | None = _setting(None, "file of the extractor's weights, if it is not in the cache", free=True)
+    samples: Annotated[int, Field(ge=2)] = _setting(1000, "generated images")
+    real: Annotated[int, Field(ge=2)] | None = _setting(1000, "real images; null: as many as the samples")
+    splits: Count = _setting(10, "splits of the inception score")
+    batch: Annotated[int, Field(ge=2)] = _setting(100, "samples in a forward pass; batch statistics are over them")
+    bn: Literal["batch", "running"] = _setting("batch", "BN statistics while sampling")
+    precision: Precision = _setting(
+        "float32", "precision of the extractor; scores of different precision are not ranked together"
     )
 
 
 class RerankConfig(Section):
     """The best few once more, with fresh training seeds: the best of many noisy scores flatters itself."""
 
-    top: Annotated[int, Field(ge=0)] = Field(2, description="number of distinct genotypes; 0: no re-ranking")
-    seeds: Count = Field(1, description="fresh proxy trainings of each")
+    top: Annotated[int, Field(ge=0)] = _setting(2, "number of distinct genotypes; 0: no re-ranking")
+    seeds: Count = _setting(1, "fresh proxy trainings of each")
 
 
 class BudgetConfig(Section):
@@ -253,40 +223,33 @@ class BudgetConfig(Section):
 class StudyConfig(Section):
     """Trials, their placement and what is optimised."""
 
-    trials: Count = Field(4, description="number of trials")
-    concurrent: Count | None = Field(None, description="trials at the same time; null: as many as fit")
-    cpus: Positive = Field(1.0, description="CPUs of a trial, and its number of threads")
-    gpus: NonNegative | None = Field(None, description="GPUs of a trial, may be a fraction; null: 1 if there is one")
-    search_cpus: Positive | None = Field(None, description="CPUs of a trial's search; null: as many as the trial")
-    search_gpus: NonNegative | None = Field(None, description="GPUs of a trial's search; null: as many as the trial")
-    promotion_gpus: NonNegative | None = Field(
-        None, description="GPUs of the full-length training, which share each batch; null: 1 where there is one"
+    trials: Count = _setting(4, "number of trials")
+    concurrent: Count | None = _setting(None, "trials at the same time; null: as many as fit")
+    cpus: Positive = _setting(1.0, "CPUs of a trial, and its number of threads")
+    gpus: NonNegative | None = _setting(None, "GPUs of a trial, may be a fraction; null: 1 if there is one")
+    search_cpus: Positive | None = _setting(None, "CPUs of a trial's search; null: as many as the trial")
+    search_gpus: NonNegative | None = _setting(None, "GPUs of a trial's search; null: as many as the trial")
+    promotion_gpus: NonNegative | None = _setting(
+        None, "GPUs of the full-length training, which share each batch; null: 1 where there is one"
     )
-    tune: tuple[str, ...] = Field((), description="tuned keys only; empty: all of docs/method.md's list")
+    tune: tuple[str, ...] = _setting((), "tuned keys only; empty: all of docs/method.md's list")
     objectives: tuple[Literal["fid", "parameters", "macs"], ...] = ("fid",)
-    early_stop: bool = Field(False, description="successive halving at proxy.milestones, or at 0.25 and 0.5")
-    max_parameters: Count | None = Field(None, description="generators with more parameters are not trained")
-    repeats: Count = Field(1, description="proxy trainings of every genotype, whose mean distance is its score")
-    strategy: Literal["glo-darts", "random", "evolution", "reinforce"] = Field(
-        "glo-darts",
-        description="where genotypes come from: a search in every trial, chance, evolution, or a controller",
+    early_stop: bool = _setting(False, "successive halving at proxy.milestones, or at 0.25 and 0.5")
+    max_parameters: Count | None = _setting(None, "generators with more parameters are not trained")
+    repeats: Count = _setting(1, "proxy trainings of every genotype, whose mean distance is its score")
+    strategy: Literal["glo-darts", "random", "evolution", "reinforce"] = _setting(
+        "glo-darts", "where genotypes come from: a search in every trial, chance, evolution, or a controller"
     )
     rerank: RerankConfig = RerankConfig()
-    promote: bool = Field(True, description="train the winner to full length and register it as champion")
-    promotions: Count = Field(3, description="maximum number of full trainings, if the earlier ones collapse")
-    continue_winner: bool = Field(
-        False, description="the promotion goes on with the winner's short training, whose steps count"
-    )
-    yardstick: bool = Field(
-        True,
-        description="train the ResNet with the proxy settings too, once for these images and settings",
-        json_schema_extra=UNCHANGED,
+    promote: bool = _setting(True, "train the winner to full length and register it as champion")
+    promotions: Count = _setting(3, "maximum number of full trainings, if the earlier ones collapse")
+    continue_winner: bool = _setting(False, "the promotion goes on with the winner's short training, whose steps count")
+    yardstick: bool = _setting(
+        True, "train the ResNet with the proxy settings too, once for these images and settings", free=True
     )
     budget: BudgetConfig = BudgetConfig()
-    max_failures: Annotated[int, Field(ge=0)] = Field(
-        3, description="restarts of a trial whose worker died", json_schema_extra=UNCHANGED
-    )
-    on_finish: str | None = Field(None, description="command to run when the study ends", json_schema_extra=UNCHANGED)
+    max_failures: Annotated[int, Field(ge=0)] = _setting(3, "restarts of a trial whose worker died", free=True)
+    on_finish: str | None = _setting(None, "command to run when the study ends", free=True)
 
 
 # What the promotion must have in common with the short training that it goes on with.
@@ -303,12 +266,12 @@ IMAGES = ("resolution", "data_dir", "limit", "split", "allow_incomplete")
 class Config(Section):
     """Everything that a command can be told."""
 
-    dataset: str = Field("digits", description="digits, photos, fashion-mnist, cifar10, stl, celeba, folder:DIR, ...")
-    resolution: Annotated[int, Field(ge=8, multiple_of=8)] | None = Field(None, description="null: the dataset's own")
-    data_dir: Path | None = Field(None, description="where a dataset's original files are")
-    limit: Count | None = Field(None, description="maximum number of images, drawn so that every class keeps its share")
-    split: str | None = Field(None, description="folder: and parquet: train, test, ... or all; null: train if there")
-    allow_incomplete: bool = Field(False, description="accept a known data set that is incomplete")
+    dataset: str = _setting("digits", "digits, photos, fashion-mnist, cifar10, stl, celeba, folder:DIR, ...")
+    resolution: Annotated[int, Field(ge=8, multiple_of=8)] | None = _setting(None, "null: the dataset's own")
+    data_dir: Path | None = _setting(None, "where a dataset's original files are")
+    limit: Count | None = _setting(None, "maximum number of images, drawn so that every class keeps its share")
+    split: str | None = _setting(None, "folder: and parquet: train, test, ... or all; null: train if there")
+    allow_incomplete: bool = _setting(False, "accept a known data set that is incomplete")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     search: SearchConfig = SearchConfig()
     prune: PruneConfig = PruneConfig()
