@@ -55,7 +55,7 @@ def _measure(folder: Path, rounds: int) -> dict[str, object]:
     ways = {
         "clean_fid": partial(_clean_fid, folder, packaged, 0),
         "clean_fid_workers": partial(_clean_fid, folder, packaged, workers),
-        "clean_fid_our_network": partial(_clean_fid, folder, extractor.embed, 0),
+        "clean_fid_our_network": partial(_clean_fid, folder, lambda resized: extractor._run(resized)[0], 0),
         "ours_first": partial(_ours, folder, extractor, forget=True),
         "ours": partial(_ours, folder, extractor, forget=False),
     }

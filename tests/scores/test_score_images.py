@@ -49,7 +49,12 @@ def test_mixed_sizes_and_modes_come_as_clean_fid_reads_them(tmp_path: Path) -> N
     ours = np.concatenate([extractor(batch).features.numpy() for batch in batches])
     resizer = make_resizer("PIL", False, "bicubic", (16, 16))
     theirs = get_folder_features(
-        str(tmp_path), extractor.embed, num_workers=0, device="cpu", custom_fn_resize=resizer, verbose=False
+        str(tmp_path),
+        lambda resized: extractor._run(resized)[0],
+        num_workers=0,
+        device="cpu",
+        custom_fn_resize=resizer,
+        verbose=False,
     )
     np.testing.assert_allclose(np.sort(ours, 0), np.sort(theirs, 0), atol=1e-3)
 

@@ -103,7 +103,7 @@ def test_folders_score_as_in_clean_fid_on_efficientnet(tmp_path: Path, lite0: Ex
     expected = cleanfid_fid.compute_fid(
         str(fake),
         str(real),
-        custom_feat_extractor=extractor.embed,
+        custom_feat_extractor=lambda resized: extractor._run(resized)[0],
         custom_fn_resize=make_resizer("PIL", False, "bicubic", (64, 64)),
         device="cpu",
         num_workers=0,
