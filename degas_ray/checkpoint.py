@@ -27,21 +27,9 @@ VERSION = 1
 
 # What torch's restricted unpickler raises on bytes that were not written by torch.save.
 _UNREADABLE = (
-    pickle.UnpicklingError,
-    struct.error,
-    zipfile.BadZipFile,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    NotImplementedError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    zlib.error,
-)
+    pickle.UnpicklingError, struct.error, zipfile.BadZipFile, ArithmeticError, AssertionError, AttributeError,
+    EOFError, ImportError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError, zlib.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -523,9 +523,10 @@ def _text_of(file: Path) -> str:
 def _undotted(tree: Mapping[str, Any], faults: list[str], prefix: str = "") -> dict[str, Any]:
     """Return settings whose dotted keys have become sections; what is set twice in that way is a fault."""
     settings: dict[str, Any] = {}
+    sections = {key.rpartition(".")[0] for key in known_keys()} - {""}
     for key, value in tree.items():
         parts = key.split(".") if isinstance(key, str) else [key]
-        if _is_map(value) and f"{prefix}{key}" in _sections():
+        if _is_map(value) and f"{prefix}{key}" in sections:
             value = _undotted(value, faults, f"{prefix}{key}.")
         place = settings
         for part in parts[:-1]:
@@ -543,11 +544,6 @@ def _undotted(tree: Mapping[str, Any], faults: list[str], prefix: str = "") -> d
             else:
                 faults.append(f"{_short(prefix + str(key))}: set twice, dotted and in its section; keep one")
     return settings
-
-
-def _sections() -> set[str]:
-    """Return the dotted names of all sections."""
-    return {key.rpartition(".")[0] for key in known_keys()} - {""}
 
 
 def _placed(faults: Sequence[str], file: Path, given: Sequence[str]) -> list[str]:

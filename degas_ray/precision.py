@@ -175,13 +175,12 @@ def _units(device: torch.device) -> tuple[str, ...]:
 
 
 def _key(device: torch.device, units: tuple[str, ...], width: int, threads: int) -> str:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    place = name if device.type == "cuda" else f"{name}, {threads} threads"
+    if device.type == "cuda":
+        place = torch.cuda.get_device_name(device)
+    else:
+        processor = _cpu_fact("model name") or platform.processor() or platform.machine()
+        place = f"{processor}, {threads} threads"
     return f"{place}, {' '.join(units)}, torch {torch.__version__}, width {width}"
-
-
-def _processor() -> str:
-    return _cpu_fact("model name") or platform.processor() or platform.machine()
 
 
 def _cpu_fact(name: str) -> str:

@@ -9,19 +9,6 @@ from degas_ray.gan.sampling import generate
 from degas_ray.gan.trainer import TrainResult, train
 
 __all__ = [
-    "FORMATS",
-    "FRAMEWORKS",
-    "HANDMADE",
-    "PRESETS",
-    "Frozen",
-    "TrainResult",
-    "build_critic",
-    "build_generator",
-    "count_sizes",
-    "export_generator",
-    "generate",
-    "load_generator",
-    "open_generator",
-    "save_generator",
-    "train",
-]
+    "FORMATS", "FRAMEWORKS", "HANDMADE", "PRESETS", "Frozen", "TrainResult", "build_critic", "build_generator",
+    "count_sizes", "export_generator", "generate", "load_generator", "open_generator", "save_generator", "train",
+]  # fmt: skip

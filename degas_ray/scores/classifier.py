@@ -93,7 +93,9 @@ def load_classifier(training: Pack, held_out: Pack, cache: Path, on_steps: OnSte
     """
     if training.labels is None or len(training.classes) < 2:
         raise InputError(f"{training.name} has no labels of two or more classes, so no classifier can be trained on it")
-    path = cache / "judges" / f"{_fingerprint(training, held_out)}.safetensors"
+    parts = [LAYOUT, training.fingerprint, held_out.fingerprint, len(training.classes), training.resolution]
+    name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:HASH_DIGITS]
+    path = cache / "judges" / f"{name}.safetensors"
     with locked(path):
         found = _read(path) if path.exists() else None
         if found is None:
@@ -107,11 +109,6 @@ def load_classifier(training: Pack, held_out: Pack, cache: Path, on_steps: OnSte
     network.load_state_dict(dict(tensors))
     network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     return Classifier(Extractor(NAME, _hash(tensors), network, torch.device("cpu")), accuracy, path)
-
-
-def _fingerprint(training: Pack, held_out: Pack) -> str:
-    parts = [LAYOUT, training.fingerprint, held_out.fingerprint, len(training.classes), training.resolution]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:HASH_DIGITS]
 
 
 def _trained(pack: Pack, on_steps: OnSteps | None) -> ClassifierNetwork:

@@ -97,16 +97,13 @@ def _measure(pack: Pack, extractor: Extractor, config: ScoresConfig, home: Path,
     else:
         reference = reference_statistics(pack.images[np.sort(real)], extractor, cache=cache, batch=config.batch)
     first = score(read_batches(images, made, config.batch), extractor, reference, splits=min(config.splits, len(made)))
-    return Scores(**first.metrics(), protocol=first.protocol, second=_second(pack, config, judge))
-
-
-def _second(pack: Pack, config: ScoresConfig, judge: SecondJudge | None) -> Second | None:
-    if judge is None:
-        return None
-    watcher = judge.watch()
-    for images in read_batches(image_set(pack), random_order(len(pack))[: config.samples], config.batch):
-        watcher.see(images)
-    return watcher.conclude()
+    found: Second | None = None
+    if judge is not None:
+        watcher = judge.watch()
+        for some in read_batches(images, random_order(len(pack))[: config.samples], config.batch):
+            watcher.see(some)
+        found = watcher.conclude()
+    return Scores(**first.metrics(), protocol=first.protocol, second=found)
 
 
 def _key(pack: Pack, extractor: Extractor, config: ScoresConfig, judge: SecondJudge | None) -> str:

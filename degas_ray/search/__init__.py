@@ -8,15 +8,6 @@ from degas_ray.search.searcher import Searcher, search
 from degas_ray.search.supernet import Supernet, accelerate
 
 __all__ = [
-    "LimitedSpace",
-    "SampledSearcher",
-    "SearchResult",
-    "Searcher",
-    "Supernet",
-    "accelerate",
-    "decidedness",
-    "limited_space",
-    "prune",
-    "search",
-    "unlearnt",
-]
+    "LimitedSpace", "SampledSearcher", "SearchResult", "Searcher", "Supernet", "accelerate", "decidedness",
+    "limited_space", "prune", "search", "unlearnt",
+]  # fmt: skip

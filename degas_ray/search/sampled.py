@@ -133,8 +133,10 @@ class SampledSearcher:
         self._identity = search_identity(config, pruning, pack, seed)
 
     def advance(self) -> None:
-        """Try one network."""
-        choice = self._proposal()
+        """Try one network: random ones first, then those that may be the best."""
+        draw = np.random.default_rng([self.seed, self.step])
+        begins = self.step < self.config.warmup * self.steps
+        choice = self.model.random(draw) if begins else self.model.propose(draw)
         again = sum(tried == choice for tried, _ in self.model.tried)
         distance = self.attempt(self.model.limited.genotype(choice), self.seed + again)
         self.model.tried.append((choice, distance if math.isfinite(distance) else math.inf))
@@ -195,8 +197,3 @@ class SampledSearcher:
         self.model.tried = list(zip(map(tuple, state.meta["choices"]), distances, strict=True))
         self.step = len(self.model.tried)
         self.history = list(state.meta["history"])
-
-    def _proposal(self) -> Choice:
-        """Return the next network: random ones first, then those that may be the best."""
-        draw = np.random.default_rng([self.seed, self.step])
-        return self.model.random(draw) if self.step < self.config.warmup * self.steps else self.model.propose(draw)

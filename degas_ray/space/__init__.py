@@ -6,17 +6,6 @@ from degas_ray.space.operations import NONE, NORMAL_OPS, UPSAMPLE_OPS
 from degas_ray.space.topology import Connection, Space
 
 __all__ = [
-    "NONE",
-    "NORMAL_OPS",
-    "PUBLISHED",
-    "UPSAMPLE_OPS",
-    "Connection",
-    "Edge",
-    "FeatureMap",
-    "Generator",
-    "Genotype",
-    "Space",
-    "count_macs",
-    "count_parameters",
-    "find_genotype",
-]
+    "NONE", "NORMAL_OPS", "PUBLISHED", "UPSAMPLE_OPS", "Connection", "Edge", "FeatureMap", "Generator", "Genotype",
+    "Space", "count_macs", "count_parameters", "find_genotype",
+]  # fmt: skip
