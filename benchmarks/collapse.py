@@ -30,10 +30,10 @@ from benchmarks.timing import report
 from degas_ray.config import ScoresConfig, TrainConfig
 from degas_ray.data import Pack, prepare
 from degas_ray.gan import build_generator, generate, train
+from degas_ray.runs.work import judge, real_floor, sample_grid
 from degas_ray.scores import score
 from degas_ray.scores.floor import COVERAGE, RECALL
 from degas_ray.space import Genotype, Space
-from degas_ray.study.work import judge, real_floor, sample_grid
 
 TABLE = Path("experiments/results/collapse.csv")
 SOUND = "sound"

@@ -19,9 +19,9 @@ from degas_ray.config import ScoresConfig, TrainConfig
 from degas_ray.data import Pack, prepare
 from degas_ray.gan import FRAMEWORKS, build_generator, generate, train
 from degas_ray.loop import Progress
+from degas_ray.runs.work import judge
 from degas_ray.scores import score
-from degas_ray.study.seeds import derive
-from degas_ray.study.work import judge
+from degas_ray.seeds import derive
 
 
 def main() -> None:

@@ -24,16 +24,18 @@ import click
 import psutil
 
 from benchmarks.timing import report
-from degas_ray.config import Config, flatten, resolve
+from degas_ray.config import Config, resolve
 from degas_ray.errors import Interrupted
+from degas_ray.files import write_json
+from degas_ray.home import StudyFolder, hold
 from degas_ray.loop import Progress
+from degas_ray.results import Row
+from degas_ray.runs.run import Context, JobAttempt
 from degas_ray.scores import Protocol, Scores
 from degas_ray.space import PUBLISHED
 from degas_ray.study import Event, run_study
-from degas_ray.study.attempt import Attempt, Context
-from degas_ray.study.hyperparameters import apply
-from degas_ray.study.store import Row, StudyFolder, hold, write_json
 from degas_ray.tracking import open_tracking, tags
+from degas_ray.trials.ranges import apply
 
 NAME = "scaling"
 REPORTS = 5
@@ -47,8 +49,10 @@ def simulate(
     context, number, folder = Context.from_json(shared), int(task["number"]), Path(task["folder"])
     config = apply(context.config, task["params"])
     genotype = GENOTYPES[number % len(GENOTYPES)]
-    with hold(folder), Attempt(context, folder, "trial", f"{context.study} trial {number}", tell, number) as attempt:
-        attempt.tracker.params({**flatten(config), "seed": number, "trial": number})
+    with (
+        hold(folder),
+        JobAttempt(context, folder, "trial", f"trial {number}", tell, number, config, trial=number) as attempt,
+    ):
         attempt.tracker.tags({tags.GENOTYPE: str(genotype), tags.GENOTYPE_HASH: genotype.hash})
         distance = 100 + abs(math.log10(config.search.lr) + 2)
         for step in range(1, REPORTS + 1):

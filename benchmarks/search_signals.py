@@ -25,9 +25,9 @@ from degas_ray.experiments.run import current_rows
 from degas_ray.experiments.statistics import Estimate, rank_agreement
 from degas_ray.gan import build_generator
 from degas_ray.gan.sampling import to_uint8
+from degas_ray.runs.work import make_try
 from degas_ray.scores import extract, kernel_distance, load_extractor, reference_statistics
 from degas_ray.search.glo import project, reconstruction_loss, start_latents
-from degas_ray.study.work import make_try
 
 IMAGES, SAMPLES, LR, SHARE = 8192, 1000, 3e-3, 0.5
 

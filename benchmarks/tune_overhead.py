@@ -1,6 +1,6 @@
 """What a study adds to a trial: a study of short trials, against the same trials called in a row.
 
-Run ``python -m benchmarks.tune_overhead``. Both go through :func:`~degas_ray.study.trial.run_trial` with the settings
+Run ``python -m benchmarks.tune_overhead``. Both go through :func:`~degas_ray.trials.trial.run_trial` with the settings
 that Optuna proposed for the study, on the same images, one trial at a time, recorded in MLflow. Medians: of the time
 from one trial's result to the next one's in the study, and of the time of a trial in the row.
 """
@@ -17,12 +17,12 @@ import torch
 from benchmarks.timing import report
 from degas_ray.config import Config, resolve
 from degas_ray.data import open_pack, prepare, split
+from degas_ray.home import StudyFolder
+from degas_ray.runs.run import Context
+from degas_ray.runs.work import judge
 from degas_ray.study import run_study
-from degas_ray.study.attempt import Context
-from degas_ray.study.store import StudyFolder
-from degas_ray.study.trial import run_trial, trial_task
-from degas_ray.study.work import judge
 from degas_ray.tracking import open_tracking
+from degas_ray.trials.trial import run_trial, trial_task
 
 SHORT = (
     "search.steps=2",

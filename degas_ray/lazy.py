@@ -13,12 +13,12 @@ def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str]
 
     Args:
         package: ``__name__`` of the package.
-        modules: Public name -> the module of the package that defines it, relative to the package.
+        modules: Public name -> the module that defines it, relative to the package; ``.runs.alone`` is beside it.
     """
 
     def get(name: str) -> Any:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(f"{package}.{modules[name]}"), name)
+        return getattr(importlib.import_module(f".{modules[name]}", package), name)
 
     return get, lambda: sorted(modules)

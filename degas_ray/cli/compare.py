@@ -9,7 +9,7 @@ from degas_ray.cli.common import Verb, emit_json, home_option, json_option, prin
 from degas_ray.cli.results import heading
 
 if TYPE_CHECKING:
-    from degas_ray.study.comparison import Table
+    from degas_ray.report.comparison import Table
 
 _FORMATS = (".md", ".html", ".tex", ".parquet")
 _RIGHT = ("rank", "IS", "distance", "params", "M macs")
@@ -38,8 +38,8 @@ def command(what: tuple[str, ...], any_protocol: bool, out: Path | None, home: P
     this home is shown beside the published tables, ranked among what was measured in the same way.
     """
     suffix_of(out, "--out", *_FORMATS)
-    from degas_ray.study import comparison
-    from degas_ray.study.entries import find_entries
+    from degas_ray.report import comparison
+    from degas_ray.report.entries import find_entries
 
     found = comparison.compare(find_entries(what, home), chosen=bool(what), any_protocol=any_protocol)
     words = comparison.note(any_protocol)
@@ -58,14 +58,14 @@ def command(what: tuple[str, ...], any_protocol: bool, out: Path | None, home: P
 
 
 def _facts(table: "Table") -> dict[str, Any]:
-    from degas_ray.study.comparison import cells
+    from degas_ray.report.comparison import cells
 
     return {"title": table.title, "rows": cells(table)}
 
 
 def _print(table: "Table") -> None:
     """Print a table for a terminal: what it is measured by in a legend below, where every line has room for it."""
-    from degas_ray.study.comparison import cells
+    from degas_ray.report.comparison import cells
 
     marks: dict[str, str] = {}
     rows = []

@@ -30,7 +30,7 @@ def command(run: str, kind: str, out: Path, home: Path, as_json: bool) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise click.UsageError(f"--out: {out} is there already; give a new folder")
     from degas_ray.gan import export_generator
-    from degas_ray.study.recorded import recorded_beside
+    from degas_ray.report.recorded import recorded_beside
 
     generator = find_generator(run, home)
     files = export_generator(generator, kind, out, recorded_beside(generator))

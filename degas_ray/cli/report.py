@@ -28,7 +28,7 @@ def command(study: str, out: Path | None, home: Path, as_json: bool) -> None:
     """
     suffix_of(out, "--out", ".html")
     from degas_ray.files import write_bytes
-    from degas_ray.study.report import write_report
+    from degas_ray.report.report import write_report
 
     text = write_report(home, study)
     target = out if out is not None else home / "studies" / study / "report.html"

@@ -165,8 +165,8 @@ def protocol_words(scores: "Scores") -> str:
 
 
 def _trial_row(row: "Row", result: "StudyResult") -> tuple[str, ...]:
+    from degas_ray.report.worth import times
     from degas_ray.space import Genotype
-    from degas_ray.study.worth import times
 
     shown = ("★ " if row.genotype and row.genotype == result.winner else "") + str(row.number)
     return (
@@ -182,7 +182,7 @@ def _trial_row(row: "Row", result: "StudyResult") -> tuple[str, ...]:
 
 def _print_reruns(result: "StudyResult") -> None:
     from degas_ray.space import Genotype
-    from degas_ray.study.promote import fresh_scores
+    from degas_ray.trials.order import fresh_scores
 
     before = {row.genotype: row.score for row in result.rows}
     rows = []

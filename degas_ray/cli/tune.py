@@ -26,8 +26,8 @@ from degas_ray.cli.results import print_study, require_champion, study_facts
 from degas_ray.cli.watch import study_events
 
 if TYPE_CHECKING:
+    from degas_ray.runs.jobs import Needs
     from degas_ray.study import Plan
-    from degas_ray.study.jobs import Needs
 
 _UNITS = {"s": 1 / 3600, "m": 1 / 60, "h": 1.0, "d": 24.0}
 

@@ -21,11 +21,11 @@ from degas_ray.experiments.files import LAPTOP, Experiment, numbers
 from degas_ray.experiments.images import classes_of, images_of, resolution_of
 from degas_ray.gan import HANDMADE, build_generator, count_sizes
 from degas_ray.gan.trainer import Trainer
+from degas_ray.runs.work import try_config
 from degas_ray.scores.networks import EfficientNetLite0
 from degas_ray.search import unlearnt
 from degas_ray.search.searcher import Searcher
 from degas_ray.space import Space, find_genotype
-from degas_ray.study.work import try_config
 
 GPU_RATE = 4.9e11
 """Multiply-adds a second: what the paper's 37 hours for its CIFAR-10 training on one TITAN X come to."""

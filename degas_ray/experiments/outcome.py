@@ -9,10 +9,10 @@ from degas_ray.config import Config
 from degas_ray.experiments.images import resolution_of
 from degas_ray.experiments.plan import Member, Task
 from degas_ray.experiments.rows import Row, plain_settings
+from degas_ray.results import Row as TrialRow
 from degas_ray.scores import Scores
 from degas_ray.space import Genotype
 from degas_ray.study import SearchRun, StudyResult, TrainRun
-from degas_ray.study.store import Row as TrialRow
 
 DIGITS = 1  # of a study's seconds
 

@@ -28,10 +28,10 @@ from degas_ray.experiments.rows import Row, config_of
 from degas_ray.experiments.run import current_rows
 from degas_ray.figures import tables
 from degas_ray.figures.strips import Strip, strips
+from degas_ray.report.importance import importance
+from degas_ray.results import Row as TrialRow
 from degas_ray.scores import Scores
 from degas_ray.scores.protocol import DIVERSITY
-from degas_ray.study.importance import importance
-from degas_ray.study.store import Row as TrialRow
 
 GROUPS = (
     "group",

@@ -16,9 +16,9 @@ from degas_ray.experiments.files import Experiment
 from degas_ray.experiments.plan import Member, Task, found_by, leaders, members_of, planned_trainings, tasks_of
 from degas_ray.experiments.rows import Row, files_with_rows, finished, read_rows, write_rows
 from degas_ray.files import read_json, write_json
+from degas_ray.home import hold
 from degas_ray.loop import OnProgress, Progress, ShouldStop
 from degas_ray.study import run_search, run_study, run_training
-from degas_ray.study.store import hold
 
 SPENT = "spent.json"
 NOTE_SECONDS = 5.0  # between two notes of the time spent

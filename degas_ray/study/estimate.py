@@ -10,7 +10,7 @@ from itertools import count
 
 from degas_ray.config import Config, TrainConfig
 from degas_ray.study.placement import ROUNDING, Piece, Placement
-from degas_ray.study.strategies import GLO_DARTS
+from degas_ray.trials.strategies import GLO_DARTS
 
 
 @dataclass

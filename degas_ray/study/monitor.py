@@ -5,41 +5,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from degas_ray.config import BudgetConfig
 from degas_ray.errors import DegasError
 from degas_ray.loop import ShouldStop
+from degas_ray.results import COLLAPSED, Ledger
+from degas_ray.runs.jobs import Job
+from degas_ray.runs.run import Context
 from degas_ray.scores import Protocol
-from degas_ray.study.attempt import Context
 from degas_ray.study.estimate import Estimate
 from degas_ray.study.events import Event, OnEvent
-from degas_ray.study.jobs import Job
-from degas_ray.study.store import COLLAPSED
 
 SAVE_SECONDS = 5.0
 GRACE_SECONDS = 60.0  # for workers to reach the end of a step and write a checkpoint
-
-
-@dataclass
-class Ledger:
-    """What a study has spent, across all attempts; ``study.json`` holds it.
-
-    Args:
-        seconds: With at least one driver running.
-        gpu_seconds: Of all GPUs reserved by running jobs.
-    """
-
-    seconds: float = 0.0
-    gpu_seconds: float = 0.0
-
-    def exceeds(self, budget: BudgetConfig) -> str:
-        """Return which limit of the budget is spent, or nothing."""
-        hours = self.seconds / 3600
-        spent = {
-            "budget.hours": (budget.hours, hours),
-            "budget.gpu_hours": (budget.gpu_hours, self.gpu_seconds / 3600),
-            "budget.dollars": (budget.dollars, hours * budget.dollars_per_hour),
-        }
-        return next((name for name, (limit, value) in spent.items() if limit is not None and value >= limit), "")
 
 
 @dataclass

@@ -14,29 +14,21 @@ from typing import Any
 from degas_ray.config import Config, dump, flatten, stored_config
 from degas_ray.data import Pack, doubts, prepare, quality, split
 from degas_ray.errors import DegasError, DegasWarning, InputError
+from degas_ray.files import read_json, write_json
+from degas_ray.home import VERSION, StudyFolder, check_name, hold, hold_new, new_studies
 from degas_ray.loop import Progress, ShouldStop
 from degas_ray.precision import settled, words
-from degas_ray.study import summary
-from degas_ray.study.attempt import Context
+from degas_ray.report import summary
+from degas_ray.report.report import write_report
+from degas_ray.results import Ledger
+from degas_ray.runs.jobs import Resources
+from degas_ray.runs.run import Context
+from degas_ray.runs.work import find_extractor, judge, real_floor, train_second_judge
 from degas_ray.study.events import Event, OnEvent
-from degas_ray.study.hyperparameters import tuned
-from degas_ray.study.jobs import Resources
-from degas_ray.study.monitor import Ledger
 from degas_ray.study.placement import threads_of
-from degas_ray.study.report import write_report
-from degas_ray.study.store import (
-    VERSION,
-    StudyFolder,
-    check_name,
-    hold,
-    hold_new,
-    new_studies,
-    read_json,
-    write_json,
-)
-from degas_ray.study.work import find_extractor, judge, real_floor, train_second_judge
-from degas_ray.study.yardstick import take_known
 from degas_ray.tracking import Tracker, Tracking, log_provenance, open_tracking, provenance, tags
+from degas_ray.trials.ranges import tuned
+from degas_ray.trials.short import take_known
 
 HOLD_SECONDS = 2.0
 STDERR = 2

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from degas_ray.config import Config
 from degas_ray.cores import usable_cores
-from degas_ray.study.jobs import Needs, Resources
-from degas_ray.study.strategies import GLO_DARTS
+from degas_ray.runs.jobs import Needs, Resources
+from degas_ray.trials.strategies import GLO_DARTS
 
 ROUNDING = 1e-9  # of sums of shares
 CPU, GPU = "CPU", "GPU"

@@ -18,17 +18,17 @@ from degas_ray.errors import Interrupted
 from degas_ray.gan import build_generator, generate, train
 from degas_ray.loop import Progress
 from degas_ray.precision import settled
+from degas_ray.runs.jobs import Resources
+from degas_ray.runs.work import try_config
 from degas_ray.scores import extract, load_extractor
 from degas_ray.search import search
 from degas_ray.space import Space, count_parameters
 from degas_ray.study.estimate import makespan
-from degas_ray.study.hyperparameters import own_values, tuned
-from degas_ray.study.jobs import Resources
 from degas_ray.study.neighbours import neighbours
 from degas_ray.study.placement import Misfit, Placement, misfits, place, threads_of
-from degas_ray.study.proposals import Proposals
-from degas_ray.study.strategies import GLO_DARTS, make_strategy
-from degas_ray.study.work import try_config
+from degas_ray.trials.proposals import Proposals
+from degas_ray.trials.ranges import own_values, tuned
+from degas_ray.trials.strategies import GLO_DARTS, make_strategy
 
 SAMPLE_IMAGES = 512  # enough to measure a step, cheap to read
 MEASURED = 6  # steps of each loop, at least

@@ -5,20 +5,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from degas_ray.files import read_json, write_json
+from degas_ray.home import FAILURE, FOUND, RESULT, SPENT
+from degas_ray.results import Row
+from degas_ray.runs.jobs import Job
+from degas_ray.runs.run import Context, run_key
 from degas_ray.scores import Protocol, Scores
-from degas_ray.study.attempt import SPENT, Context, run_key
-from degas_ray.study.jobs import Job
+from degas_ray.seeds import derive
 from degas_ray.study.monitor import Monitor
 from degas_ray.study.placement import Placement
-from degas_ray.study.promote import candidates, rerank_tasks
-from degas_ray.study.proposals import Proposal, Proposals
-from degas_ray.study.seeds import derive
-from degas_ray.study.store import Row, read_json, write_json
-from degas_ray.study.trial import trial_task
-from degas_ray.study.work import FOUND
-from degas_ray.study.worker import DISK, FAILURE
-from degas_ray.study.yardstick import KEY, yardstick_task
 from degas_ray.tracking.runs import Role
+from degas_ray.trials.order import candidates
+from degas_ray.trials.proposals import Proposal, Proposals
+from degas_ray.trials.short import KEY, rerank_tasks, yardstick_task
+from degas_ray.trials.trial import trial_task
+from degas_ray.trials.worker import DISK
 
 DIED = "WorkerDied"  # a failure that nobody but the driver knows of
 ALIKE = 3  # first trials that fail in the same way: nothing better is to be expected
@@ -88,10 +89,10 @@ class StudyQueue:
     def ended(self, job: Job, error: str = "") -> None:
         """Find out what became of a job from its folder, and tell Optuna."""
         folder = Path(job.task["folder"])
-        if error and not (folder / "result.json").exists() and self._retry(job, folder, error):
+        if error and not (folder / RESULT).exists() and self._retry(job, folder, error):
             return
         if job.task["kind"] != "trial":
-            result = read_json(folder / "result.json") or {"outcome": "failed", "scores": {}}
+            result = read_json(folder / RESULT) or {"outcome": "failed", "scores": {}}
             score, protocol = _measured(result["scores"])
             self._monitor.end(job, result["outcome"], score, job.task.get("genotype", ""), protocol)
             return
@@ -150,11 +151,11 @@ class StudyQueue:
         jobs = [Job(f"re-rank {index + 1} of {len(tasks)}", task, needs) for index, task in enumerate(tasks)]
         if chosen and self._context.config.study.yardstick:
             jobs.insert(0, Job(KEY, yardstick_task(self._context.folder), needs))
-        return [job for job in jobs if not (Path(job.task["folder"]) / "result.json").exists()]
+        return [job for job in jobs if not (Path(job.task["folder"]) / RESULT).exists()]
 
     @property
     def _missing_yardstick(self) -> bool:
-        known = (self._context.folder.yardstick / "result.json").exists()
+        known = (self._context.folder.yardstick / RESULT).exists()
         return self._context.config.study.yardstick and not known
 
     def _waiting(self) -> tuple[int, int, bool]:
@@ -199,7 +200,7 @@ class StudyQueue:
         """Write down that a job has failed, and then see to its run, which MLflow may have to wait for."""
         if job.task["kind"] == "trial":
             row = self._failed(job, folder, failure)
-            write_json(folder / "result.json", row.to_json())
+            write_json(folder / RESULT, row.to_json())
         else:
             row = None
             self._monitor.say(f"{job.key} failed: {failure['error'].strip().splitlines()[-1]}")
@@ -207,7 +208,7 @@ class StudyQueue:
             return  # its worker has recorded it
         run_id = self._record_death(job, folder)
         if row is not None and run_id:
-            write_json(folder / "result.json", replace(row, run_id=run_id).to_json())
+            write_json(folder / RESULT, replace(row, run_id=run_id).to_json())
 
     def _failed(self, job: Job, folder: Path, failure: Mapping[str, Any]) -> Row:
         number, spent = job.task["number"], read_json(folder / SPENT) or {}
@@ -262,7 +263,7 @@ class ListQueue:
 
     def __init__(self, context: Context, monitor: Monitor, jobs: Sequence[Job]) -> None:
         self._context, self._monitor = context, monitor
-        self._jobs = [job for job in jobs if not (Path(job.task["folder"]) / "result.json").exists()]
+        self._jobs = [job for job in jobs if not (Path(job.task["folder"]) / RESULT).exists()]
         self._deaths = 0
         self.problem = ""
 
@@ -290,7 +291,7 @@ class ListQueue:
     def ended(self, job: Job, error: str = "") -> None:
         """Hand out a job again whose worker died; note a failure."""
         folder = Path(job.task["folder"])
-        result = read_json(folder / "result.json")
+        result = read_json(folder / RESULT)
         if result is not None:
             score, protocol = _measured(result["scores"])
             self._monitor.end(job, result["outcome"], score, result["genotype"], protocol)

@@ -13,25 +13,26 @@ from typing import Any
 from degas_ray.config import Config, stored_config
 from degas_ray.errors import ConfigError, DegasError, InputError, Interrupted
 from degas_ray.gan.group import Group
+from degas_ray.home import StudyFolder
 from degas_ray.loop import ShouldStop
+from degas_ray.report.result import EXTEND, StudyResult, collect, load_study
+from degas_ray.report.standing import standing
+from degas_ray.report.verdict import verdict
+from degas_ray.results import COLLAPSED, Promotion
+from degas_ray.runs.jobs import Job, Queue, Resources, check_shared, find_cluster, run_jobs, session
 from degas_ray.space import Genotype
-from degas_ray.study import promote
 from degas_ray.study.estimate import Estimate
 from degas_ray.study.events import Event, OnEvent
-from degas_ray.study.hyperparameters import own_values, tuned
-from degas_ray.study.jobs import Job, Queue, Resources, check_shared, find_cluster, run_jobs, session
 from degas_ray.study.monitor import Monitor
 from degas_ray.study.opened import Opened, Prepared, begin, end, hold_study, open_folder, prepare_study
 from degas_ray.study.placement import Placement, misfits, place
-from degas_ray.study.promote import Promotion
-from degas_ray.study.proposals import Proposals
 from degas_ray.study.queues import ListQueue, StudyQueue
-from degas_ray.study.result import EXTEND, StudyResult, collect, load_study
-from degas_ray.study.standing import read_promotion, read_reruns, standing
-from degas_ray.study.store import COLLAPSED, StudyFolder
-from degas_ray.study.strategies import make_strategy
-from degas_ray.study.verdict import verdict
-from degas_ray.study.worker import run_task
+from degas_ray.trials.order import promotion_order
+from degas_ray.trials.promotion import promotion_task, register, train_in_group
+from degas_ray.trials.proposals import Proposals
+from degas_ray.trials.ranges import own_values, tuned
+from degas_ray.trials.strategies import make_strategy
+from degas_ray.trials.worker import run_task
 
 # A proposal uses results from this many rounds of trials ago: deterministic, and hardly ever waiting.
 LAG = 2
@@ -168,11 +169,11 @@ def _placed(
 def _chosen(folder: StudyFolder, config: Config, trial: int | None) -> Genotype:
     rows = folder.rows()
     if trial is None:
-        order = promote.promotion_order(rows, read_reruns(folder), config)
+        order = promotion_order(rows, folder.reruns(), config)
         if not order:
             raise InputError(f"no trial of {folder.name} has a score yet; type 'degas-ray tune --resume {folder.name}'")
         for genotype in order:
-            promotion = read_promotion(folder, genotype)
+            promotion = folder.promotion(genotype.hash)
             if promotion is None or not promotion.collapsed:
                 return genotype
         raise InputError(
@@ -236,9 +237,9 @@ def _monitor(study: Opened, placement: Placement) -> Monitor:
 def _promote_best(study: Opened, monitor: Monitor, placement: Placement) -> str:
     """Train the winner to full length and register it; where it collapses the next, and so on, within the budget."""
     config, folder = study.context.config, study.folder
-    order = promote.promotion_order(folder.rows(), read_reruns(folder), config)[: config.study.promotions]
+    order = promotion_order(folder.rows(), folder.reruns(), config)[: config.study.promotions]
     for turn, genotype in enumerate(order, 1):
-        if turn > 1 and read_promotion(folder, genotype) is None:
+        if turn > 1 and folder.promotion(genotype.hash) is None:
             if spent := study.ledger.exceeds(config.study.budget):
                 monitor.say(f"no more promotions: {spent} is spent")
                 break
@@ -266,13 +267,13 @@ def _promote(
     config = study.context.config
     study.context = replace(study.context, concurrent=1)
     name = "promotion" if turn == 1 else f"promotion {turn}"
-    job = Job(name, promote.promotion_task(study.context, genotype, turn), placement.promotion)
+    job = Job(name, promotion_task(study.context, genotype, turn), placement.promotion)
     if placement.workers > 1:
         _train_in_group(study, monitor, job, placement.workers, again)
     queue = ListQueue(study.context, monitor, [job])
     _jobs(study, queue, name.replace(" ", "-"), 1)
     _check_stop(study, monitor, queue.problem, again)
-    promotion = read_promotion(study.folder, genotype)
+    promotion = study.folder.promotion(genotype.hash)
     assert promotion is not None
     if promotion.collapsed:
         return promotion
@@ -284,7 +285,7 @@ def _promote(
     if now.promotion != promotion:  # it was chosen by hand
         now = standing(study.folder, config, chosen=genotype)
     said = verdict(now, config)
-    return promote.register(study.context.tracking, promotion, config, study.folder.name, images, again, said)
+    return register(study.context.tracking, promotion, config, study.folder.name, images, again, said)
 
 
 def _train_in_group(study: Opened, monitor: Monitor, job: Job, workers: int, again: str) -> None:
@@ -297,7 +298,7 @@ def _train_in_group(study: Opened, monitor: Monitor, job: Job, workers: int, aga
     outcome = "failed"
     monitor.begin(job)
     try:
-        promote.train_in_group(
+        train_in_group(
             study.context,
             study.pack,
             job.task,

@@ -12,17 +12,15 @@ import degas_ray.study
 from degas_ray.cli.main import main
 from degas_ray.cli.results import print_study
 from degas_ray.errors import Interrupted
+from degas_ray.report.result import StudyResult
+from degas_ray.report.worth import Worth
+from degas_ray.results import Promotion, Rerun, Row, Yardstick
+from degas_ray.runs.jobs import Resources
 from degas_ray.scores import Protocol, Scores
 from degas_ray.space import PUBLISHED, Genotype
 from degas_ray.study.events import Event
-from degas_ray.study.jobs import Resources
 from degas_ray.study.placement import misfits, place
 from degas_ray.study.plan import Plan
-from degas_ray.study.promote import Promotion, Rerun
-from degas_ray.study.result import StudyResult
-from degas_ray.study.store import Row
-from degas_ray.study.worth import Worth
-from degas_ray.study.yardstick import Yardstick
 
 CIFAR, STL = PUBLISHED["degas-cifar10"], PUBLISHED["degas-stl10"]
 PROTOCOL = {

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from namespaces import SHARED, Hosts, missing
 
-from degas_ray.study.store import StudyFolder
+from degas_ray.home import StudyFolder
 
 ENTRY = Path(sys.executable).with_name("degas-ray")
 SMALL = {"width": 4, "latent_dim": 4, "checkpoint_seconds": 0.5}

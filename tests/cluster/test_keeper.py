@@ -17,7 +17,7 @@ from degas_ray.cluster.keeper import Task, start
 from degas_ray.cluster.processes import MARK, end_processes, ray_folder
 from degas_ray.cluster.state import ClusterFolder
 from degas_ray.errors import DegasError
-from degas_ray.study.store import StudyFolder
+from degas_ray.home import StudyFolder
 from degas_ray.tracking import open_tracking
 
 ENTRY = Path(sys.executable).with_name("degas-ray")

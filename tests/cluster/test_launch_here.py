@@ -16,7 +16,7 @@ import yaml
 
 from degas_ray.cluster.processes import MARK
 from degas_ray.cluster.state import ClusterFolder
-from degas_ray.study.store import StudyFolder
+from degas_ray.home import StudyFolder
 
 ENTRY = Path(sys.executable).with_name("degas-ray")
 CLUSTER = Path(__file__).parents[2] / "cluster.yaml"

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from tiny_study import tiny_config
 
+from degas_ray.files import write_json
 from degas_ray.gan import build_generator, save_generator
+from degas_ray.home import StudyFolder
+from degas_ray.results import Promotion, Row
 from degas_ray.scores import Protocol, Scores
 from degas_ray.space import PUBLISHED, Genotype
-from degas_ray.study.promote import Promotion
-from degas_ray.study.store import Row, StudyFolder, write_json
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--steps", "2", "--samples", "20")

@@ -20,8 +20,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from degas_ray.checkpoint import list_steps
+from degas_ray.home import StudyFolder, hold
 from degas_ray.study import load_study
-from degas_ray.study.store import StudyFolder, hold
 from degas_ray.tracking import open_tracking
 from degas_ray.tracking.record import journal_folders
 

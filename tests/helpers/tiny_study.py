@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from degas_ray.config import Config, resolve
-from degas_ray.study.jobs import Needs
+from degas_ray.runs.jobs import Needs
 from degas_ray.study.placement import Placement
 
 SMALL = {"width": 4, "latent_dim": 4, "checkpoint_seconds": 0.001}

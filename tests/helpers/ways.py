@@ -22,12 +22,12 @@ from degas_ray.cli.main import main
 from degas_ray.cluster import read_cluster
 from degas_ray.config import Config, TrainConfig, dump, flatten, known_keys, resolve
 from degas_ray.errors import DegasError, DegasWarning
+from degas_ray.files import write_json
 from degas_ray.gan import build_generator, export_generator, load_generator, save_generator
+from degas_ray.report.entries import find_entries
+from degas_ray.report.report import write_report
+from degas_ray.report.result import load_study
 from degas_ray.space import PUBLISHED
-from degas_ray.study.entries import find_entries
-from degas_ray.study.report import write_report
-from degas_ray.study.result import load_study
-from degas_ray.study.store import write_json
 
 SECONDS = 20  # that one input may take on a busy machine before it counts as a hang
 Case = Callable[[], object]

@@ -15,7 +15,7 @@ from degas_ray.config import PruneConfig, SearchConfig
 from degas_ray.search import limited_space, unlearnt
 from degas_ray.space import Genotype, Space
 from degas_ray.space.genotype import Edge
-from degas_ray.study.strategies import choices, distributions, genotype_of
+from degas_ray.trials.strategies import choices, distributions, genotype_of
 
 SMALL = {"normal_ops": ("skip_connect", "conv_3x3"), "upsample_ops": ("up_conv_1x1", "deconv_4x4")}
 

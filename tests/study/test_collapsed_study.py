@@ -15,12 +15,13 @@ from degas_ray.cli.main import main
 from degas_ray.config import dump
 from degas_ray.data import prepare, split
 from degas_ray.errors import InputError
+from degas_ray.files import read_json, write_json
+from degas_ray.home import StudyFolder
+from degas_ray.report.entries import find_entries
+from degas_ray.report.report import write_report
+from degas_ray.runs.work import real_floor
 from degas_ray.space import Genotype
 from degas_ray.study import Event, load_study, run_study
-from degas_ray.study.entries import find_entries
-from degas_ray.study.report import write_report
-from degas_ray.study.store import StudyFolder, read_json, write_json
-from degas_ray.study.work import real_floor
 from degas_ray.tracking import open_tracking
 
 SETTINGS = {

@@ -13,14 +13,14 @@ from tiny_study import tiny_config
 
 from degas_ray.cli.main import main
 from degas_ray.config import TrainConfig
+from degas_ray.files import write_json
 from degas_ray.gan import build_generator, save_generator
+from degas_ray.report import comparison
+from degas_ray.report.entries import OURS, Entry
+from degas_ray.report.published import TABLES
 from degas_ray.scores import Scores
 from degas_ray.scores.extractors import INCEPTION
 from degas_ray.scores.protocol import Protocol
-from degas_ray.study import comparison
-from degas_ray.study.entries import OURS, Entry
-from degas_ray.study.published import TABLES
-from degas_ray.study.store import write_json
 
 PROTOCOL = Protocol(
     "efficientnet-lite0", "5793", "clean-bicubic-64", 200, 200, 10, "9f0b", "batch", "last", 1, 0, "0.1"

@@ -9,9 +9,8 @@ from tiny_study import tiny_config
 from degas_ray.config import Config, resolve
 from degas_ray.errors import ConfigError
 from degas_ray.gan import load_generator
+from degas_ray.home import LAST, StudyFolder
 from degas_ray.study import StudyResult, run_study
-from degas_ray.study.store import StudyFolder
-from degas_ray.study.work import LAST
 from degas_ray.tracking import RunDirectory
 
 STILL = {"full__lr": 1e-12, "full__critic_lr": 1e-12}  # a rate at which nothing moves

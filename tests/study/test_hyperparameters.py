@@ -3,7 +3,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from degas_ray.config import Config, flatten, resolve
 from degas_ray.errors import ConfigError
-from degas_ray.study.hyperparameters import RANGES, apply, own_values, tuned
+from degas_ray.trials.ranges import RANGES, apply, own_values, tuned
 
 # docs/method.md: the paper's own values (4.1 and 4.2), DARTS's where it defers to them.
 PAPER = {

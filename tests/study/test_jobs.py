@@ -14,7 +14,7 @@ import pytest
 import test_jobs
 from ray import cloudpickle
 
-from degas_ray.study.jobs import Job, Needs, Resources, run_jobs, session
+from degas_ray.runs.jobs import Job, Needs, Resources, run_jobs, session
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -114,7 +114,7 @@ def ray(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resour
 TWICE = """
 import os, sys
 from pathlib import Path
-from degas_ray.study.jobs import session
+from degas_ray.runs.jobs import session
 
 before = dict(os.environ)
 for _ in range(2):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from degas_ray.errors import InputError
-from degas_ray.study import jobs, join
+from degas_ray.runs import jobs, join
 
 
 @pytest.mark.parametrize("given", ["", "  ", "local"])

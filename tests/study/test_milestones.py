@@ -12,8 +12,8 @@ from degas_ray.config import TrainConfig
 from degas_ray.errors import Interrupted
 from degas_ray.gan import build_generator, load_generator
 from degas_ray.loop import Progress
+from degas_ray.runs.milestones import Best, HalvedError, Milestones, best_of, keep_if_best
 from degas_ray.study import run_training
-from degas_ray.study.milestones import Best, HalvedError, Milestones, best_of, keep_if_best
 from degas_ray.tracking import open_tracking
 
 

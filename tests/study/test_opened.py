@@ -11,13 +11,14 @@ from tiny_study import Notes, tiny_config
 from degas_ray.config import Config
 from degas_ray.data import prepare
 from degas_ray.errors import DegasWarning, InputError
+from degas_ray.files import write_json
+from degas_ray.home import StudyFolder
+from degas_ray.results import Ledger
+from degas_ray.runs.jobs import Resources
+from degas_ray.runs.run import Context
 from degas_ray.study import opened, run, run_study
-from degas_ray.study.attempt import Context
 from degas_ray.study.events import Event, OnEvent
-from degas_ray.study.jobs import Resources
-from degas_ray.study.monitor import Ledger
 from degas_ray.study.opened import Opened, Prepared, end
-from degas_ray.study.store import StudyFolder, write_json
 
 OTHERS = {"version": 1, "whose": "another command's"}
 

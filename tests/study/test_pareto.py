@@ -2,11 +2,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from degas_ray.config import resolve
-from degas_ray.study.pareto import front, ranked
-from degas_ray.study.promote import on_front
-from degas_ray.study.store import Row
-from degas_ray.study.summary import leaderboard
-from degas_ray.study.worth import Worth
+from degas_ray.report.summary import leaderboard
+from degas_ray.report.worth import Worth
+from degas_ray.results import Row
+from degas_ray.trials.order import front, on_front, ranked
 
 points = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12)
 

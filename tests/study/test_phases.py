@@ -12,11 +12,13 @@ from tiny_study import tiny_config
 from degas_ray.config import resolve
 from degas_ray.data import Pack
 from degas_ray.errors import ConfigError, DivergedError, InputError, Interrupted
+from degas_ray.files import write_json
 from degas_ray.gan import load_generator
 from degas_ray.loop import Progress
+from degas_ray.runs import alone as phases
+from degas_ray.runs import full
 from degas_ray.space import PUBLISHED
-from degas_ray.study import full, phases, run_search, run_training
-from degas_ray.study.store import write_json
+from degas_ray.study import run_search, run_training
 from degas_ray.tracking import open_tracking
 
 

@@ -9,13 +9,13 @@ import pytest
 from tiny_study import tiny_config
 
 from degas_ray.errors import ConfigError, InputError
+from degas_ray.home import StudyFolder
+from degas_ray.runs.jobs import Resources
 from degas_ray.space import Space
 from degas_ray.study import make_plan, promote_genotype, run, run_study
 from degas_ray.study.events import Event
-from degas_ray.study.jobs import Resources
 from degas_ray.study.opened import begin
 from degas_ray.study.placement import misfits, place
-from degas_ray.study.store import StudyFolder
 
 LAPTOP = Resources(2, 0, 1, ((2, 0),))
 RACK = Resources(72, 3, 3, ((64, 0), (4, 1), (4, 2)))

@@ -9,9 +9,9 @@ from tiny_study import tiny_config
 from degas_ray.data import prepare
 from degas_ray.errors import ConfigError, DataError
 from degas_ray.study import make_plan
-from degas_ray.study.hyperparameters import own_values, tuned
 from degas_ray.study.neighbours import neighbours
-from degas_ray.study.proposals import Proposals
+from degas_ray.trials.proposals import Proposals
+from degas_ray.trials.ranges import own_values, tuned
 
 
 def test_a_plan_says_what_would_run_and_writes_nothing(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ from test_queues import scores
 from tiny_study import tiny_config
 
 from degas_ray.errors import DegasError
+from degas_ray.files import write_json
+from degas_ray.results import Promotion
 from degas_ray.space import Space
-from degas_ray.study.promote import Promotion, register
-from degas_ray.study.store import write_json
 from degas_ray.tracking import Tracking, open_tracking
 from degas_ray.tracking.record import create_journal
+from degas_ray.trials.promotion import register
 
 GENOTYPE = Space().random(0)
 

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from degas_ray.config import Config
 from degas_ray.gan import load_generator
+from degas_ray.runs.jobs import Resources
 from degas_ray.scores import Scores
-from degas_ray.study import StudyResult, promote, run_study
-from degas_ray.study.jobs import Resources
+from degas_ray.study import StudyResult, run_study
 from degas_ray.study.placement import place
 from degas_ray.tracking import RunDirectory, open_tracking
+from degas_ray.trials import promotion as promote
 
 MINUTES = pytest.mark.timeout(900)  # Ray starts many processes
 

@@ -12,8 +12,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from degas_ray.config import Config
-from degas_ray.study.hyperparameters import own_values, tuned
-from degas_ray.study.proposals import NEAR, STARTUP, STUDY_NAME, Proposals, _Sampler
+from degas_ray.trials.proposals import NEAR, STARTUP, STUDY_NAME, Proposals, _Sampler
+from degas_ray.trials.ranges import own_values, tuned
 
 SPACE: dict[str, BaseDistribution] = {"x": FloatDistribution(-5, 5)}
 

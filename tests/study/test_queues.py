@@ -11,24 +11,23 @@ from tiny_study import Notes, places, tiny_config
 
 from degas_ray.config import Config
 from degas_ray.errors import DegasError, DegasWarning
+from degas_ray.files import write_json
+from degas_ray.home import FAILURE, FOUND, SPENT
 from degas_ray.ports import LOOPBACK, free_port
+from degas_ray.results import Ledger, Rerun, Row, Yardstick
+from degas_ray.runs.jobs import Job
+from degas_ray.runs.run import Context
 from degas_ray.scores import Scores
 from degas_ray.scores.protocol import METHOD, Protocol
 from degas_ray.space import Space
-from degas_ray.study.attempt import SPENT, Context
 from degas_ray.study.estimate import Estimate
 from degas_ray.study.events import Event
-from degas_ray.study.jobs import Job
-from degas_ray.study.monitor import GRACE_SECONDS, Ledger, Monitor
-from degas_ray.study.promote import Rerun, fresh_scores, winner
-from degas_ray.study.proposals import Proposals
+from degas_ray.study.monitor import GRACE_SECONDS, Monitor
 from degas_ray.study.queues import ListQueue, StudyQueue
-from degas_ray.study.store import Row, write_json
-from degas_ray.study.work import FOUND
-from degas_ray.study.worker import FAILURE
-from degas_ray.study.yardstick import Yardstick
 from degas_ray.tracking import Address, Tracking, mirror
 from degas_ray.tracking.record import journal_folders
+from degas_ray.trials.order import fresh_scores, winner
+from degas_ray.trials.proposals import Proposals
 
 SPACE: dict[str, BaseDistribution] = {"search.lr": FloatDistribution(0.1, 1.0)}
 GENOTYPES = [str(Space().random(seed)) for seed in range(6)]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from degas_ray.report.recorded import recorded_beside
 from degas_ray.scores import Protocol
 from degas_ray.scores.extractors import INCEPTION
 from degas_ray.scores.protocol import METHOD
-from degas_ray.study.recorded import recorded_beside
 
 
 def measured_by(extractor: str, weights_hash: str) -> dict[str, Any]:

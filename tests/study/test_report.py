@@ -20,12 +20,14 @@ from tiny_study import tiny_config
 
 from degas_ray.cli.main import main
 from degas_ray.config import Config, dump, resolve
+from degas_ray.files import write_json
+from degas_ray.home import StudyFolder
+from degas_ray.report.report import write_report
+from degas_ray.results import Row
 from degas_ray.space import Genotype, Space
 from degas_ray.study import load_study
-from degas_ray.study.report import write_report
-from degas_ray.study.store import Row, StudyFolder, write_json
-from degas_ray.study.strategies import make_strategy
 from degas_ray.tracking import open_tracking, start_server
+from degas_ray.trials.strategies import make_strategy
 
 
 class Sources(HTMLParser):

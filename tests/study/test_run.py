@@ -10,10 +10,12 @@ from test_queues import scores
 from tiny_study import tiny_config
 
 from degas_ray.errors import Interrupted
+from degas_ray.files import write_json
+from degas_ray.home import StudyFolder
+from degas_ray.results import Row
+from degas_ray.runs.jobs import Queue, Resources
 from degas_ray.space import Space
 from degas_ray.study import promote_genotype, run, run_study
-from degas_ray.study.jobs import Queue, Resources
-from degas_ray.study.store import Row, StudyFolder, write_json
 
 GENOTYPE = Space().random(0)
 

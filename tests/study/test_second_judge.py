@@ -8,9 +8,10 @@ from tiny_study import Notes, tiny_config
 
 from degas_ray.data import prepare, split
 from degas_ray.gan import build_generator
+from degas_ray.runs.run import Place
+from degas_ray.runs.work import scoring_work
 from degas_ray.study import opened, run_training
 from degas_ray.study.events import Event
-from degas_ray.study.work import Place, scoring_work
 from degas_ray.tracking import open_tracking
 
 

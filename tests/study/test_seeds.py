@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from degas_ray.study.seeds import derive
+from degas_ray.seeds import derive
 
 names = st.lists(st.text(max_size=5) | st.integers(0, 1000), min_size=1, max_size=3)
 

@@ -5,17 +5,9 @@ from pathlib import Path
 import pytest
 
 from degas_ray.errors import InputError
-from degas_ray.study.store import (
-    Row,
-    StudyFolder,
-    check_name,
-    hold,
-    hold_new,
-    list_studies,
-    new_studies,
-    read_json,
-    write_json,
-)
+from degas_ray.files import read_json, write_json
+from degas_ray.home import StudyFolder, check_name, hold, hold_new, list_studies, new_studies
+from degas_ray.results import Row
 
 ROW = Row(
     number=3,

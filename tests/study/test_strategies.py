@@ -16,10 +16,10 @@ from degas_ray.config import Config, resolve
 from degas_ray.errors import ConfigError
 from degas_ray.search import limited_space
 from degas_ray.space import PUBLISHED, Genotype, Space
-from degas_ray.study.hyperparameters import own_values, tuned
-from degas_ray.study.proposals import Proposals
-from degas_ray.study.strategies import Result, Strategy, choices, distributions, genotype_of, make_strategy
-from degas_ray.study.strategies.reinforce import Controller, advantages
+from degas_ray.trials.proposals import Proposals
+from degas_ray.trials.ranges import own_values, tuned
+from degas_ray.trials.strategies import Result, Strategy, choices, distributions, genotype_of, make_strategy
+from degas_ray.trials.strategies.reinforce import Controller, advantages
 
 NAMES = ("random", "evolution", "reinforce")
 

@@ -20,10 +20,10 @@ from degas_ray.checkpoint import list_steps
 from degas_ray.config import dump
 from degas_ray.errors import ConfigError, DataError, InputError
 from degas_ray.gan import load_generator
+from degas_ray.home import StudyFolder
 from degas_ray.study import Event, StudyResult, load_study, run_study
-from degas_ray.study.proposals import STUDY_NAME
-from degas_ray.study.store import StudyFolder
 from degas_ray.tracking import RunDirectory, open_tracking
+from degas_ray.trials.proposals import STUDY_NAME
 
 ENTRY = Path(sys.executable).with_name("degas-ray")
 HELPERS = Path(__file__).parents[1] / "helpers"

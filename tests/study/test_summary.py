@@ -5,8 +5,10 @@ from pathlib import Path
 from test_queues import GENOTYPES, scores
 from tiny_study import Notes, tiny_config
 
-from degas_ray.study.store import Row, StudyFolder, write_json
-from degas_ray.study.summary import record
+from degas_ray.files import write_json
+from degas_ray.home import StudyFolder
+from degas_ray.report.summary import record
+from degas_ray.results import Row
 
 
 def end(folder: StudyFolder, number: int, score: float | None) -> None:

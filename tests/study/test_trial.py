@@ -13,19 +13,21 @@ from tiny_study import Notes, tiny_config
 from degas_ray.config import Config
 from degas_ray.data import prepare
 from degas_ray.errors import DegasError, DiskError, DivergedError
-from degas_ray.files import checked
+from degas_ray.files import checked, read_json, write_json
 from degas_ray.gan import load_generator
+from degas_ray.home import FAILURE, SPENT, StudyFolder, hold
 from degas_ray.loop import Progress
+from degas_ray.results import Promotion, Row
+from degas_ray.runs.run import Context, JobAttempt, Place
 from degas_ray.scores import Scores
 from degas_ray.space import Genotype, Space
-from degas_ray.study import trial as trial_module
-from degas_ray.study.attempt import SPENT, Attempt, Context
-from degas_ray.study.promote import Promotion, promotion_task
-from degas_ray.study.store import Row, StudyFolder, hold, read_json, write_json
-from degas_ray.study.trial import better_half, proxy_facts, trial_task
-from degas_ray.study.work import Place
-from degas_ray.study.worker import FAILURE, run_task
 from degas_ray.tracking import RunDirectory, provenance
+from degas_ray.trials import short
+from degas_ray.trials import trial as trial_module
+from degas_ray.trials.promotion import promotion_task
+from degas_ray.trials.short import proxy_facts
+from degas_ray.trials.trial import better_half, trial_task
+from degas_ray.trials.worker import run_task
 
 
 class Desk:
@@ -82,9 +84,9 @@ def test_reports_are_thinned_but_never_a_message(tmp_path: Path, data: Path, des
     clock, sent = Clock(), list[Mapping[str, Any]]()
     few, many = context(tmp_path / "few", data), replace(context(tmp_path / "many", data), concurrent=1000)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("degas_ray.study.attempt.time.monotonic", clock)
+        patch.setattr("degas_ray.runs.run.time.monotonic", clock)
         for here in (few, many):
-            said = Attempt(here, here.folder.trial(0), "trial", "t", sent.append, 3)
+            said = JobAttempt(here, here.folder.trial(0), "trial", "t", sent.append, 3)
             for clock.now, phase in ((0, "search"), (0.4, "search"), (0.8, "proxy"), (2, "proxy"), (50, "proxy")):
                 said.place().on_progress(Progress(phase, 1, 9, {}, dict))
             said.say("a word")  # a message comes at any time, and delays nothing
@@ -141,7 +143,7 @@ def test_what_a_trial_records(tmp_path: Path, data: Path, desk: Desk) -> None:
 def test_a_trial_paused_in_any_phase_ends_as_an_undisturbed_one(
     tmp_path: Path, data: Path, desk: Desk, phase: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("degas_ray.study.attempt.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("degas_ray.runs.run.LOOK_SECONDS", 0.0)
     whole, parts = context(tmp_path / "a", data), context(tmp_path / "b", data)
     run(whole)
     run(parts, stop_at=phase)
@@ -260,7 +262,7 @@ def test_a_diverged_training_is_an_outcome(
         write_json(place.folder / "proxy" / "step-000001.ckpt", {})
         raise DivergedError("the loss is not finite")
 
-    monkeypatch.setattr(trial_module, "training_work", diverge)
+    monkeypatch.setattr(short, "training_work", diverge)
     here = context(tmp_path, data)
     run(here)
     assert row(here).outcome == "diverged"
@@ -336,7 +338,7 @@ def test_two_workers_never_share_a_folder(
     tmp_path: Path, data: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = context(tmp_path, data)
-    monkeypatch.setattr("degas_ray.study.store.LOCK_SECONDS", 0.0)
+    monkeypatch.setattr("degas_ray.home.LOCK_SECONDS", 0.0)
     with hold(StudyFolder(tmp_path, "s").trial(0)), pytest.raises(DegasError, match="another process works in"):
         run(here)
     assert here.folder.row(0) is None

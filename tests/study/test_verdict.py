@@ -10,15 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_study import tiny_config
 
+from degas_ray.files import write_json
+from degas_ray.home import VERSION, StudyFolder
+from degas_ray.report.standing import standing
+from degas_ray.report.verdict import verdict
+from degas_ray.report.worth import read_worth
+from degas_ray.results import Promotion, Rerun, Row, Yardstick
 from degas_ray.scores import Scores
 from degas_ray.scores.protocol import METHOD, Protocol
 from degas_ray.space import Genotype, Space
-from degas_ray.study.promote import Promotion, Rerun, candidates, on_front, promotion_order
-from degas_ray.study.standing import standing
-from degas_ray.study.store import VERSION, Row, StudyFolder, write_json
-from degas_ray.study.verdict import verdict
-from degas_ray.study.worth import read_worth
-from degas_ray.study.yardstick import Yardstick
+from degas_ray.trials.order import candidates, on_front, promotion_order
 
 GENOTYPES = [str(Space().random(seed)) for seed in range(5)]
 PROTOCOL = Protocol("efficientnet-lite0", "w", "r", 1000, 1000, 10, "f", "batch", "last", METHOD, 0, "0")

@@ -14,10 +14,11 @@ from degas_ray.data import Pack, prepare
 from degas_ray.errors import Interrupted
 from degas_ray.gan import build_generator, generate
 from degas_ray.gan import train as adversarial
+from degas_ray.runs.run import Place
+from degas_ray.runs.work import judge, make_try, scoring_work, search_work, training_work
 from degas_ray.scores import extract, kernel_distance
+from degas_ray.seeds import derive
 from degas_ray.space import Genotype, Space
-from degas_ray.study.seeds import derive
-from degas_ray.study.work import Place, judge, make_try, scoring_work, search_work, training_work
 
 GENOTYPE = Space().random(1)
 
