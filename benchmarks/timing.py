@@ -39,7 +39,7 @@ def report(results: Mapping[str, Any]) -> None:
     """Print the results as JSON, with the machine, its threads and the versions that matter."""
     facts = {
         "machine": {
-            "processor": _processor(),
+            "processor": processor(),
             "cores": len(os.sched_getaffinity(0)),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
@@ -49,7 +49,8 @@ def report(results: Mapping[str, Any]) -> None:
     print(json.dumps({**results, **facts}, indent=2))
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the processor's name."""
     try:
         with open("/proc/cpuinfo") as lines:
             return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

@@ -77,6 +77,7 @@ FLOORS = (
     {"study"},
     {"experiments"},
     {"cli"},
+    {"__main__"},
 )
 ONLY_IN = {"ray": {"runs", "cluster"}, "mlflow": {"tracking"}, "optuna": {"trials", "report"}}
 

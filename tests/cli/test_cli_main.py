@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -57,6 +58,11 @@ def test_help_lists_every_verb() -> None:
     assert result.exit_code == 0
     listed = result.stdout.split("Commands:\n")[1].split("\n\n")[0].splitlines()
     assert [line.split()[0] for line in listed if line[:3] != "   "] == list(VERBS)
+
+
+def test_python_runs_the_package_as_the_command() -> None:
+    ran = subprocess.run([sys.executable, "-m", "degas_ray", "--version"], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["degas-ray,", "version", version("degas-ray")]
 
 
 def test_no_arguments_print_the_help() -> None:
